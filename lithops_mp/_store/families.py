@@ -1,0 +1,103 @@
+"""The kinds of objects and what is common to them: creation, references, burial.
+
+An object is its state hash and a few keys beside it, all named after it
+(``keys``). It lives as long as a process refers to it: a sorted set at the
+object says who does, and a set at each process says to what, so that whoever
+finds a process ended can let go in its name. A handle that is pickled is pinned
+for a while, until the process that unpickles it refers to it itself.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgpack
+
+from . import keys
+from .scripts import Argument, Bound, script
+
+if TYPE_CHECKING:
+    from .client import Client
+
+# How long a pickled handle keeps its object when nobody else refers to it.
+PIN_MS = 120_000
+
+
+class Ref(NamedTuple):
+    """An object's name: its family and its id."""
+
+    family: str
+    ident: str
+
+    def __str__(self) -> str:
+        return f"{self.family} {self.ident}"
+
+    @classmethod
+    def parse(cls, text: str) -> Ref:
+        """The inverse of ``str``."""
+        family, _, ident = text.partition(" ")
+        return cls(family, ident)
+
+    @property
+    def all_keys(self) -> tuple[str, str, str, str]:
+        """State, references, waiters and stream."""
+        i = self.ident
+        return keys.state(i), keys.refs(i), keys.waiters(i), keys.stream(i)
+
+
+Step = tuple[Bound, tuple[Argument, ...]]
+
+
+def create(ref: Ref, ttl: int, process: str, fields: dict[str, Argument]) -> Step:
+    """Write an object's first state."""
+    fmt = f"{ref.family}/1"
+    packed: bytes = msgpack.packb(fields)
+    return script("object/create").on(*ref.all_keys[:2]), (fmt, ttl, process, packed)
+
+
+def note(ref: Ref, process: str, ttl: int) -> Step:
+    """Put an object on a process's own list, before it refers to it."""
+    return script("process/note").on(keys.objects(process)), (str(ref), ttl)
+
+
+def refer(ref: Ref, member: str, pin_ms: int = 0) -> Step:
+    """Note a reference (``pin_ms`` 0) or a pin."""
+    return script("object/ref").on(*ref.all_keys[:2]), (member, pin_ms)
+
+
+def drop(ref: Ref, process: str, *, ended: bool) -> Step:
+    """Let go of an object; the last one deletes it."""
+    return script("object/unref").on(*ref.all_keys), (process, int(ended))
+
+
+def renew(ref: Ref) -> Step:
+    """Keep an object that a living process refers to."""
+    return script("object/renew").on(*ref.all_keys), ()
+
+
+@functools.cache
+def _has_waiters(family: str) -> bool:
+    from .scripts import REGISTRY
+
+    return f"{family}/bury" in REGISTRY
+
+
+def bury(ref: Ref, process: str, died: str) -> Step | None:
+    """Release what a process that ended held; ``died`` is empty for a normal exit."""
+    if not _has_waiters(ref.family):
+        return None
+    where = keys.state(ref.ident), keys.waiters(ref.ident)
+    return script(f"{ref.family}/bury").on(*where), (process, died)
+
+
+def bury_process(client: Client, process: str, died: str) -> None:
+    """A process has ended: pass on what it held and let go of all it referred to.
+
+    Repeating this, or doing it from two places at once, changes nothing more.
+    """
+    members = client.plain("SMEMBERS", keys.objects(process))
+    held = [Ref.parse(member.decode()) for member in members]
+    client.calls([step for ref in held if (step := bury(ref, process, died))])
+    client.calls([drop(ref, process, ended=True) for ref in held])
+    client.plain("DEL", keys.objects(process))

@@ -1,0 +1,72 @@
+"""The script registry: what each Lua script takes, answers and is called.
+
+A :class:`Script` knows its keys and arguments from the header in ``lua/``;
+:meth:`Script.on` binds it to the keys of one object and checks their number,
+:meth:`Bound.pack` does so for the arguments, both before any I/O. What is sent
+is packed here: the part of the command that never changes is built once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ._lua import SCRIPTS
+
+Argument = str | bytes | int
+
+
+def pack(value: Argument) -> bytes:
+    """One value as a RESP bulk string."""
+    raw = value if isinstance(value, bytes) else str(value).encode()
+    return b"$%d\r\n%b\r\n" % (len(raw), raw)
+
+
+def command(*words: Argument) -> bytes:
+    """A whole command in RESP."""
+    return b"*%d\r\n%b" % (len(words), b"".join(map(pack, words)))
+
+
+class Script(NamedTuple):
+    """One Lua script; see the headers in ``lua/``."""
+
+    name: str
+    version: int
+    sha: str
+    keys: tuple[str, ...]
+    args: tuple[str, ...]
+    replies: tuple[str, ...]
+    source: str
+
+    def on(self, *keys: str) -> Bound:
+        """This script on the keys of one object. Raises TypeError on a wrong number."""
+        if len(keys) != len(self.keys):
+            raise TypeError(f"{self.name} takes the keys {self.keys}, not {len(keys)} of them")
+        words = 3 + len(keys) + len(self.args)
+        head = b"*%d\r\n%b" % (words, b"".join(map(pack, ("EVALSHA", self.sha, len(keys), *keys))))
+        return Bound(self, head)
+
+
+class Bound(NamedTuple):
+    """A script with its keys, ready to be sent."""
+
+    script: Script
+    head: bytes
+
+    def pack(self, args: Iterable[Argument]) -> bytes:
+        """The command with these arguments. Raises TypeError on a wrong number."""
+        packed = [pack(arg) for arg in args]
+        if len(packed) != len(self.script.args):
+            raise TypeError(
+                f"{self.script.name} takes the arguments {self.script.args}, not {len(packed)}"
+            )
+        return self.head + b"".join(packed)
+
+
+REGISTRY = {name: Script(name, *rest) for name, rest in SCRIPTS.items()}
+BY_SHA = {script.sha: script for script in REGISTRY.values()}
+
+
+def script(name: str) -> Script:
+    """The script called ``family/operation``."""
+    return REGISTRY[name]

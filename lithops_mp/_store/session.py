@@ -1,0 +1,243 @@
+"""This process in Redis: where the server is, who we are, what we refer to.
+
+There is one :class:`Session` per operating-system process, made at first use.
+A program that calls us resolves its settings, starts the embedded server if it
+needs one, and registers itself under a keeper (``_store.keeper``), which runs
+no user code. A function's target is given its identity by the function that
+forked it (:func:`adopt`). A plain ``os.fork`` makes a new process with a new
+identity, registered when it first uses the session.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing import process
+from typing import Any
+
+import msgpack
+
+from .. import config
+from . import families, keys
+from .client import Client
+from .families import Ref, Step
+from .replies import fault
+from .scripts import Argument, script
+from .settings import Settings, check_server, load_lithops_config, resolve, backend_of
+
+
+class Session:
+    """What one process knows about its server; safe for its threads.
+
+    ``uid`` names the process, ``program`` the main program it belongs to (the
+    uid of that process). ``ttl`` and ``lease`` are in milliseconds.
+    """
+
+    def __init__(
+        self, settings: Settings, *, uid: str, program: str, ttl: int, lease: int
+    ) -> None:
+        self.settings = settings
+        self.uid = uid
+        self.program = program
+        self.ttl = ttl
+        self.lease = lease
+        self.pid = os.getpid()
+        self.at_close: list[Callable[[], None]] = []
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._referring = threading.Lock()
+        self._spare: list[Client] = []
+        self._slots = 0
+        # Handles collected since the last call. A finalizer may run in the
+        # middle of an exchange on this very thread, so it only notes the name.
+        self._dropped: collections.deque[Ref] = collections.deque()
+        self._referred: collections.Counter[Ref] = collections.Counter()
+
+    @property
+    def client(self) -> Client:
+        """The calling thread's client. A thread that ends leaves it to the next one."""
+        try:
+            loan: _Loan = self._local.loan
+        except AttributeError:
+            loan = self._local.loan = _Loan(self._spare, self._borrow())
+        return loan.client
+
+    def _borrow(self) -> Client:
+        with self._lock:
+            if self._spare:
+                return self._spare.pop()
+            slot = self._slots
+            self._slots += 1
+        return Client(self.settings, f"{self.uid}.{slot}")
+
+    # -- objects --
+
+    def create(self, family: str, fields: dict[str, Argument], ident: str = "") -> Ref:
+        """Make a new object and refer to it; one round trip."""
+        ref = Ref(family, ident or keys.new_id())
+        self._note(ref, families.create(ref, self.ttl, self.uid, fields))
+        return ref
+
+    def refer(self, ref: Ref) -> None:
+        """Refer to an object whose handle has arrived. Raises ObjectExpired."""
+        self._note(ref, families.refer(ref, self.uid))
+
+    def _note(self, ref: Ref, step: Step) -> None:
+        # The lock is held over the exchange: a reference that is let go and one
+        # that is taken must reach the server in the order they were decided in.
+        with self._referring:
+            if not self._referred[ref]:
+                # Our own list first: whatever happens next, burial finds it.
+                first = families.note(ref, self.uid, self.ttl)
+                reply = self.client.calls([first, step, *self._let_go()])[1]
+                if reply[0] != b"OK":
+                    raise fault(reply, ref.family)
+            self._referred[ref] += 1
+
+    new_id = staticmethod(keys.new_id)
+
+    def export(self, ref: Ref) -> None:
+        """A handle is being pickled: keep the object while it is on its way."""
+        lending = getattr(self._local, "lending", None)
+        if lending is None:
+            step = families.refer(ref, "pin" + keys.new_id(), families.PIN_MS)
+            self.client.calls([step])
+        else:
+            lending.append(ref)
+
+    @contextlib.contextmanager
+    def lending(self) -> Iterator[list[Ref]]:
+        """Collect what this thread pickles meanwhile, for :meth:`lend`."""
+        self._local.lending = []
+        try:
+            yield self._local.lending
+        finally:
+            self._local.lending = None
+
+    def lend(self, refs: Iterable[Ref], uid: str) -> None:
+        """Refer to objects in the name of a process that is about to start."""
+        refs = list(refs)
+        self.client.calls([families.note(ref, uid, self.ttl) for ref in refs])
+        self.client.calls([families.refer(ref, uid) for ref in refs])
+
+    def drop(self, ref: Ref) -> None:
+        """A handle was collected; the object is let go at the next call. No I/O."""
+        self._dropped.append(ref)
+
+    def _let_go(self) -> list[Step]:
+        steps = []
+        while self._dropped:
+            ref = self._dropped.popleft()
+            self._referred[ref] -= 1
+            if self._referred[ref] <= 0:
+                del self._referred[ref]
+                steps.append(families.drop(ref, self.uid, ended=False))
+        return steps
+
+    # -- the process itself --
+
+    def register(self, name: str, **fields: Argument) -> None:
+        """Write this process's record, as running."""
+        fields |= {
+            "name": name, "pid": self.pid, "host": socket.gethostname(), "program": self.program,
+        }
+        packed: bytes = msgpack.packb(fields)
+        self.client.call(
+            script("process/register").on(keys.process(self.uid)),
+            (self.ttl, "running", self.lease, packed),
+        )
+
+    def close(self) -> None:
+        """Disconnect every client of this process."""
+        for callback in reversed(self.at_close):
+            callback()
+        self.at_close.clear()
+
+
+class _Loan:
+    """Gives a thread's client back when the thread's locals are destroyed."""
+
+    def __init__(self, spare: list[Client], client: Client) -> None:
+        self.spare = spare
+        self.client = client
+
+    def __del__(self) -> None:
+        self.spare.append(self.client)
+
+
+_current: Session | None = None
+_starting = threading.RLock()
+
+
+def current() -> Session:
+    """This process's session, started if need be.
+
+    Raises ConfigurationError or ServerUnavailable if there is no server to be had.
+    """
+    session = _current
+    if session is not None and session.pid == os.getpid():
+        return session
+    with _starting:
+        if _current is None:
+            return _start()
+        if _current.pid != os.getpid():
+            return _after_fork(_current)
+        return _current
+
+
+def adopt(session: Session) -> None:
+    """Be this session: a function's target, whose identity its parent chose."""
+    global _current
+    _current = session
+
+
+def _milliseconds(parameter: str) -> int:
+    return int(config.get_parameter(parameter) * 1000)
+
+
+def _install(settings: Settings, uid: str, program: str) -> Session:
+    session = Session(
+        settings,
+        uid=uid,
+        program=program,
+        ttl=_milliseconds(config.REDIS_EXPIRY_TIME),
+        lease=_milliseconds(config.LEASE),
+    )
+    adopt(session)
+    session.register(process.current_process().name)
+    return session
+
+
+def _start() -> Session:
+    overrides = config.get_parameter(config.LITHOPS_CONFIG)
+    lithops_config, _ = load_lithops_config(overrides)
+    url = config.get_parameter(config.REDIS_URL)
+    settings = resolve(url, lithops_config, backend_of(lithops_config))
+    server = None
+    if settings is None:
+        from .server import EmbeddedServer
+
+        server = EmbeddedServer()
+        settings = server.settings
+    check_server(settings.connection(), settings)
+    uid = keys.new_id()
+    session = _install(settings, uid, uid)
+    if server:
+        session.at_close.append(server.stop)
+    return session
+
+
+def _after_fork(parent: Session) -> Session:
+    return _install(parent.settings, keys.new_id(), parent.program)
+
+
+def _reset_lock() -> None:
+    global _starting
+    _starting = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_reset_lock)

@@ -1,0 +1,107 @@
+"""Settings, as ``lithops.multiprocessing.config`` has them, and a few of ours.
+
+They can be changed while the program runs; what is started or created after
+the change sees it, nested processes included.
+
+================================ ======================================================
+``LITHOPS_CONFIG`` ({})          laid over the Lithops configuration that is found
+``STREAM_STDOUT`` (True)         children's output reaches this terminal
+``REDIS_EXPIRY_TIME`` (3600)     seconds an object outlives its last living user
+``PIPE_CONNECTION_TYPE``         ``redislist`` (default) or ``nanomsg``
+``ENV_VARS`` ({})                environment variables of the processes
+``EXPORT_EXECUTION_DETAILS``     where to save execution details; False (default): nowhere
+``REDIS_URL`` (None)             the server, instead of the ``redis`` section
+``HEARTBEAT`` (5)                seconds between two signs of life of a process
+``LEASE`` (30)                   seconds without one after which it is taken for dead
+``PROGRAM_GRACE`` (300)          the same for the main program (a laptop that sleeps)
+``DEAD_OWNER`` ("warn")          a lock whose holder died goes to the next in line, which
+                                 is warned, or gets an error (``raise``); ``keep``: held
+                                 for ever, as in CPython
+``IDLE_FUNCTION`` (None)         seconds a function waits for another process to run when
+                                 its own is done; None: 10 on localhost, 0 elsewhere
+================================ ======================================================
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+LITHOPS_CONFIG = "LITHOPS_CONFIG"
+STREAM_STDOUT = "STREAM_STDOUT"
+REDIS_EXPIRY_TIME = "REDIS_EXPIRY_TIME"
+PIPE_CONNECTION_TYPE = "PIPE_CONNECTION_TYPE"
+ENV_VARS = "ENV_VARS"
+EXPORT_EXECUTION_DETAILS = "EXPORT_EXECUTION_DETAILS"
+REDIS_URL = "REDIS_URL"
+HEARTBEAT = "HEARTBEAT"
+LEASE = "LEASE"
+PROGRAM_GRACE = "PROGRAM_GRACE"
+DEAD_OWNER = "DEAD_OWNER"
+IDLE_FUNCTION = "IDLE_FUNCTION"
+
+_DEFAULTS: dict[str, Any] = {
+    LITHOPS_CONFIG: {},
+    STREAM_STDOUT: True,
+    REDIS_EXPIRY_TIME: 3600,
+    PIPE_CONNECTION_TYPE: "redislist",
+    ENV_VARS: {},
+    EXPORT_EXECUTION_DETAILS: False,
+    REDIS_URL: None,
+    HEARTBEAT: 5,
+    LEASE: 30,
+    PROGRAM_GRACE: 300,
+    DEAD_OWNER: "warn",
+    IDLE_FUNCTION: None,
+}
+_CHOICES = {
+    PIPE_CONNECTION_TYPE: ("redislist", "nanomsg"),
+    DEAD_OWNER: ("warn", "raise", "keep"),
+}
+_POSITIVE = (REDIS_EXPIRY_TIME, HEARTBEAT, LEASE, PROGRAM_GRACE)
+_DICTS = (LITHOPS_CONFIG, ENV_VARS)
+
+_settings = dict(_DEFAULTS)
+
+
+def _check(key: str, value: Any) -> None:
+    if key not in _DEFAULTS:
+        raise KeyError(f"{key!r} is not a setting; the settings are {', '.join(_DEFAULTS)}")
+    if key in _CHOICES and value not in _CHOICES[key]:
+        raise ValueError(f"{key} must be one of {', '.join(_CHOICES[key])}, not {value!r}")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if key in _POSITIVE and not (number and value > 0):
+        raise ValueError(f"{key} must be a positive number of seconds, not {value!r}")
+    if key == IDLE_FUNCTION and value is not None and not (number and value >= 0):
+        raise ValueError(f"{key} must be a number of seconds or None, not {value!r}")
+    if key in _DICTS and not isinstance(value, dict):
+        raise TypeError(f"{key} must be a dictionary, not {type(value).__name__}")
+
+
+def set_parameter(key: str, value: Any) -> None:
+    """Change one setting. Raises KeyError for an unknown one, ValueError for a bad value."""
+    _check(key, value)
+    _settings[key] = value
+
+
+def get_parameter(parameter: str) -> Any:
+    """The value of a setting. Raises KeyError for an unknown one."""
+    return _settings[parameter]
+
+
+def update(config_dic: dict[str, Any] | None = None, **configurations: Any) -> None:
+    """Change several settings at once: all of them, or none if one is bad."""
+    changes = {**(config_dic or {}), **configurations}
+    for key, value in changes.items():
+        _check(key, value)
+    _settings.update(changes)
+
+
+def reset() -> None:
+    """Put every setting back to its default."""
+    _settings.clear()
+    _settings.update(_DEFAULTS)
+
+
+def snapshot() -> dict[str, Any]:
+    """All settings, to hand to a child process."""
+    return dict(_settings)

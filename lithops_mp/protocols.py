@@ -1,0 +1,411 @@
+"""What each operation says to Redis, without saying it.
+
+Every function here is a generator: it yields commands (``_store.commands``) and
+is sent their answers. Whoever drives it decides how they are carried out: a
+thread's client in real life, the explorer of interleavings in the tests. So the
+same code is what runs and what is examined.
+
+The shape is the same for all. A script either grants or puts our ticket in
+line. In line we block on a mailbox for a hint; the hint only repeats what the
+granting script wrote in the state, so losing it costs time, never correctness:
+every SAFETY seconds we ask the state, and see whether whoever we wait for is
+still alive. Interrupted anywhere, we withdraw the ticket before the exception
+goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from multiprocessing import ProcessError
+from typing import Any, NamedTuple, Protocol
+
+from ._store import keys
+from ._store.commands import Block, Call, Command, Watch
+from ._store.replies import fault
+from ._store.scripts import Bound, script
+from .errors import LockLost, ObjectExpired, VersionMismatch
+
+# Seconds between two looks at the state by a waiter. Only lost hints and dead
+# processes wait for it, so it trades load on the server for the time those take.
+SAFETY = 5.0
+
+Steps = Generator[Command, Any, Any]
+
+
+class Me(Protocol):
+    """Who is asking: a client, or the explorer's."""
+
+    @property
+    def id(self) -> str: ...
+    def tick(self) -> int: ...
+    def clock(self) -> float: ...
+
+
+class Grant(NamedTuple):
+    """A lock or unit that was acquired.
+
+    ``fence`` never repeats; ``died`` names the previous holder if it died.
+    """
+
+    fence: int
+    died: str
+
+
+def seconds_left(me: Me, deadline: float | None) -> float:
+    """How long to block now: to the deadline, but no longer than SAFETY."""
+    return SAFETY if deadline is None else min(SAFETY, deadline - me.clock())
+
+
+def hear(mailbox: str, seq: int, seconds: float, me: Me) -> Steps:
+    """Block for the hint about request ``seq``; None if none came in time.
+
+    Hints about earlier requests are left over from waits that were given up.
+    """
+    end = me.clock() + seconds
+    while True:
+        hint = yield Block(mailbox, end - me.clock())
+        if hint is None:
+            return None
+        if int(hint[0]) == seq:
+            return hint[1:]
+        if me.clock() >= end:
+            return None
+
+
+def obituary(process: str) -> Steps:
+    """Why a process is known to be dead, in words; None while it is alive."""
+    reply = yield Call(script("process/status").on(keys.process(process)), ())
+    word = reply[0]
+    if word == b"GONE":
+        return f"process {process}, of which nothing is left"
+    if word == b"LAPSED":
+        silence = int(reply[1]) / 1000
+        return f"{reply[2].decode()}, which has given no sign of life for {silence:.0f} s"
+    if word == b"ENDED":
+        return f"{reply[2].decode()}, which ended with exit code {reply[1].decode()}"
+    return None
+
+
+def insist(step: Call) -> Steps:
+    """Carry a clean-up through although Ctrl-C is pressed again: (reply, interrupt).
+
+    The call is the same request however often it is sent. A handful of tries,
+    since an exception that is not a signal's would come back for ever.
+    """
+    interrupt: BaseException | None = None
+    for _ in range(8):
+        try:
+            return (yield step), interrupt
+        except (ProcessError, GeneratorExit):
+            raise
+        except BaseException as error:
+            interrupt = error
+    assert interrupt is not None
+    raise interrupt
+
+
+def granted(words: list[Any]) -> Grant:
+    """``ACQUIRED fence [died]`` as a Grant."""
+    return Grant(int(words[1]), words[2].decode() if len(words) > 2 else "")
+
+
+class SemKeys:
+    """The scripts of one lock or semaphore, bound to its keys."""
+
+    def __init__(self, ident: str, kind: str) -> None:
+        self.ident = ident
+        self.kind = kind
+        where = keys.state(ident), keys.waiters(ident)
+        self.acquire = script("sem/acquire").on(*where)
+        self.release = script("sem/release").on(*where)
+        self.depose = script("sem/depose").on(*where)
+        self.look = script("sem/look").on(*where)
+
+    def cancel(self, mailbox: str) -> Bound:
+        """The cancel script, which empties the mailbox too."""
+        return script("sem/cancel").on(
+            keys.state(self.ident), keys.waiters(self.ident), mailbox
+        )
+
+
+def acquire(sem: SemKeys, me: Me, block: bool = True, timeout: float | None = None) -> Steps:
+    """Take one unit: a :class:`Grant`, or None if it could not be had in time."""
+    seq = me.tick()
+    deadline = None if timeout is None else me.clock() + timeout
+    try:
+        reply = yield Call(sem.acquire, (me.id, seq, int(block)))
+        if reply[0] == b"ACQUIRED":
+            return granted(reply)
+        if reply[0] == b"WOULD_BLOCK":
+            return None
+        if reply[0] != b"QUEUED":
+            raise fault(reply, sem.kind)
+        return (yield from _stand_in_line(sem, me, seq, deadline))
+    except (ObjectExpired, VersionMismatch, GeneratorExit):
+        raise
+    except BaseException:
+        cancel = sem.cancel(keys.mailbox(sem.ident, me.id))
+        yield from insist(Call(cancel, (me.id, seq, 0)))
+        raise
+
+
+def _stand_in_line(sem: SemKeys, me: Me, seq: int, deadline: float | None) -> Steps:
+    mailbox = keys.mailbox(sem.ident, me.id)
+    while True:
+        hint = yield from hear(mailbox, seq, seconds_left(me, deadline), me)
+        if hint and sem.kind != "sem":
+            return granted(hint)
+        if not hint and deadline is not None and me.clock() >= deadline:
+            reply = yield Call(sem.cancel(mailbox), (me.id, seq, 1))
+            if reply[0] == b"CANCELLED":
+                return None
+        else:
+            # For a semaphore this is also how a grant is acknowledged.
+            reply = yield Call(sem.acquire, (me.id, seq, 1))
+        if reply[0] == b"ACQUIRED":
+            return granted(reply)
+        if reply[0] != b"QUEUED":
+            raise fault(reply, sem.kind)
+        yield from unseat_the_dead(sem, reply[1], reply[2])
+
+
+def unseat_the_dead(sem: SemKeys, owner: bytes, fence: bytes) -> Steps:
+    """If the owner of a lock is dead, let the next in line have it."""
+    if not owner or owner.startswith(b"!"):
+        return
+    died = yield from obituary(owner.decode().partition(".")[0])
+    if died:
+        yield Call(sem.depose, (owner, fence, died))
+
+
+def release(sem: SemKeys, me: Me, fence: int) -> Steps:
+    """Give one unit back. ``fence`` is that of the acquire it undoes, or 0."""
+    reply = yield Call(sem.release, (me.id, me.tick(), fence))
+    if reply[0] != b"RELEASED":
+        raise fault(reply, sem.kind)
+
+
+class CondKeys:
+    """The scripts of one condition and its lock, bound to their keys."""
+
+    def __init__(self, ident: str, lock: SemKeys) -> None:
+        self.lock = lock
+        self.name = ident.partition("/")[2]
+        line = keys.state(lock.ident), keys.waiters(lock.ident)
+        area = keys.state(ident), keys.waiters(ident)
+        self.wait = script("cond/wait").on(*line, *area)
+        self.notify = script("cond/notify").on(*line, *area)
+        self.expire = script("cond/expire").on(*line, area[1])
+        self.look = script("cond/look").on(*area)
+
+
+def cond_wait(cond: CondKeys, me: Me, fence: int, timeout: float | None) -> Steps:
+    """Wait for a notify: (notified, Grant of the lock, interrupt).
+
+    The lock is held again in any case, as CPython's ``finally`` has it; what
+    interrupted the wait is the third item, for the caller to raise.
+    """
+    lock, seq = cond.lock, me.tick()
+    deadline = None if timeout is None else me.clock() + timeout
+    mailbox = keys.mailbox(lock.ident, me.id)
+    ask = Call(cond.wait, (me.id, seq, fence, cond.name))
+    try:
+        reply = yield ask
+        if reply[0] != b"WAITING":
+            raise fault(reply, "condition")
+        while reply[0] == b"WAITING":
+            if deadline is not None and me.clock() >= deadline:
+                return (yield from _leave(cond, me, seq, None))
+            hint = yield from hear(mailbox, seq, seconds_left(me, deadline), me)
+            if hint:
+                return True, granted(hint), None
+            reply = yield ask
+        return (yield from _get_back(cond, me, seq, ask, reply, True, None))
+    except (ObjectExpired, VersionMismatch, LockLost, AssertionError, GeneratorExit):
+        raise
+    except BaseException as error:
+        return (yield from _leave(cond, me, seq, error))
+
+
+def _leave(cond: CondKeys, me: Me, seq: int, error: BaseException | None) -> Steps:
+    """Give up waiting, by time-out or interrupt, and get the lock back."""
+    ticket = f"{me.id}:{seq}:{cond.name}"
+    ask = Call(cond.expire, (me.id, me.tick(), ticket))
+    reply, interrupt = yield from insist(ask)
+    notified = reply[0] != b"EXPIRED"
+    return (yield from _get_back(cond, me, seq, ask, reply, notified, error or interrupt))
+
+
+def _get_back(
+    cond: CondKeys,
+    me: Me,
+    seq: int,
+    ask: Call,
+    reply: list[Any],
+    notified: bool,
+    error: BaseException | None,
+) -> Steps:
+    """Wait, without a time limit, until our ticket has come to hold the lock."""
+    mailbox = keys.mailbox(cond.lock.ident, me.id)
+    while True:
+        if reply[0] in (b"EXPIRED", b"NOTIFIED"):
+            reply = reply[1:]
+        if reply[0] == b"ACQUIRED":
+            return notified, granted(reply), error
+        if reply[0] == b"FORGOTTEN":
+            # Taken for dead. A notify may have passed us by, so wake up: a
+            # spurious wake-up is allowed, a missed one is not.
+            return True, (yield from acquire(cond.lock, me)), error
+        if reply[0] != b"QUEUED":
+            raise fault(reply, "condition")
+        try:
+            hint = yield from hear(mailbox, seq, SAFETY, me)
+            if hint:
+                return notified, granted(hint), error
+            yield from unseat_the_dead(cond.lock, reply[1], reply[2])
+        except (ProcessError, GeneratorExit):
+            raise
+        except BaseException as interrupt:
+            error = error or interrupt
+        reply, interrupt = yield from insist(ask)
+        error = error or interrupt
+
+
+def cond_notify(cond: CondKeys, me: Me, fence: int, count: int) -> Steps:
+    """Wake up to ``count`` waiters (-1: all). Returns how many."""
+    reply = yield Call(cond.notify, (me.id, me.tick(), fence, count))
+    if reply[0] != b"NOTIFIED":
+        raise fault(reply, "condition")
+    return int(reply[1])
+
+
+class EventKeys:
+    """The scripts of one event, bound to its keys."""
+
+    def __init__(self, ident: str) -> None:
+        self.stream = keys.stream(ident)
+        self.set = script("event/set").on(keys.state(ident), self.stream)
+        self.clear = script("event/clear").on(keys.state(ident))
+        self.look = script("event/look").on(keys.state(ident))
+
+
+def event_change(bound: Bound, me: Me) -> Steps:
+    """Set or clear."""
+    reply = yield Call(bound, (me.id, me.tick()))
+    if reply[0] != b"OK":
+        raise fault(reply, "Event")
+
+
+def event_is_set(event: EventKeys) -> Steps:
+    """Is the flag up?"""
+    reply = yield Call(event.look, ())
+    if reply[0] not in (b"SET", b"UNSET"):
+        raise fault(reply, "Event")
+    return reply[0] == b"SET"
+
+
+def event_wait(event: EventKeys, me: Me, timeout: float | None) -> Steps:
+    """Wait until the flag is, or was, up: True; False at the time-out.
+
+    ``set(); clear()`` wakes us too: the entry in the stream stays.
+    """
+    deadline = None if timeout is None else me.clock() + timeout
+    start = None
+    while True:
+        reply = yield Call(event.look, ())
+        if reply[0] == b"SET":
+            return True
+        if reply[0] != b"UNSET":
+            raise fault(reply, "Event")
+        if start is not None and reply[1] != start:
+            return True
+        start = reply[1]
+        if deadline is not None and me.clock() >= deadline:
+            return False
+        if (yield Watch(event.stream, start.decode(), seconds_left(me, deadline))):
+            return True
+
+
+class BarrierKeys:
+    """The scripts of one barrier, bound to its keys."""
+
+    def __init__(self, ident: str) -> None:
+        self.ident = ident
+        where = keys.state(ident), keys.waiters(ident)
+        self.arrive = script("barrier/arrive").on(*where)
+        self.open = script("barrier/open").on(*where)
+        self.smash = script("barrier/smash").on(*where)
+        self.expire = script("barrier/expire").on(*where)
+        self.bury = script("barrier/bury").on(*where)
+        self.look = script("barrier/look").on(*where)
+
+
+class Passage(NamedTuple):
+    """How an arrival ended: ``word`` is PASSED, ACT or BROKEN.
+
+    With ACT the caller runs the action and then :func:`barrier_open` s.
+    """
+
+    word: str
+    index: int
+    ticket: str
+
+
+def barrier_wait(
+    barrier: BarrierKeys, me: Me, has_action: bool, timeout: float | None
+) -> Steps:
+    """Arrive and wait for the others: a :class:`Passage`."""
+    seq = me.tick()
+    ticket = f"{me.id}:{seq}"
+    mailbox = keys.mailbox(barrier.ident, me.id)
+    deadline = None if timeout is None else me.clock() + timeout
+    looks = 0
+    try:
+        while True:
+            reply = yield Call(barrier.arrive, (me.id, seq, int(has_action), looks))
+            if reply[0] == b"WAITING":
+                looks += 1
+                if reply[1].decode() != ticket:
+                    yield from _break_for_the_dead(barrier, reply[1])
+                hint = yield from hear(mailbox, seq, seconds_left(me, deadline), me)
+                if hint:
+                    reply = hint
+                elif deadline is not None and me.clock() >= deadline:
+                    reply = yield Call(barrier.expire, (me.id, seq, 0))
+                    if reply[0] == b"WAITING":
+                        deadline = None
+                        continue
+                else:
+                    continue
+            if reply[0] in (b"FORGOTTEN", b"BROKEN"):
+                return Passage("BROKEN", -1, ticket)
+            if reply[0] not in (b"PASSED", b"ACT"):
+                raise fault(reply, "Barrier")
+            return Passage(reply[0].decode(), int(reply[1]), ticket)
+    except (ObjectExpired, VersionMismatch, GeneratorExit):
+        raise
+    except BaseException:
+        yield from insist(Call(barrier.expire, (me.id, seq, 1)))
+        raise
+
+
+def _break_for_the_dead(barrier: BarrierKeys, suspect: bytes) -> Steps:
+    process = suspect.decode().partition(".")[0]
+    died = yield from obituary(process)
+    if died:
+        yield Call(barrier.bury, (process, died))
+
+
+def barrier_open(barrier: BarrierKeys, me: Me, ticket: str) -> Steps:
+    """The action has run: let everyone through. False if broken meanwhile."""
+    reply = yield Call(barrier.open, (me.id, me.tick(), ticket))
+    if reply[0] not in (b"PASSED", b"BROKEN"):
+        raise fault(reply, "Barrier")
+    return reply[0] == b"PASSED"
+
+
+def barrier_smash(barrier: BarrierKeys, me: Me, phase: str) -> Steps:
+    """``phase`` "broken" aborts, "filling" resets."""
+    reply = yield Call(barrier.smash, (me.id, me.tick(), phase))
+    if reply[0] != b"OK":
+        raise fault(reply, "Barrier")

@@ -1,0 +1,495 @@
+"""Lock, RLock, Semaphore, BoundedSemaphore, Condition, Event and Barrier.
+
+The classes are CPython's, with another engine: where CPython's hold a
+``_multiprocessing.SemLock``, ours hold a :class:`SemLock`, a handle on state in
+Redis. A handle holds a name and what this process knows of it (how deep it is
+in an RLock, the fence of its last acquire); the truth is in Redis. It pickles
+by name, at any time, to anyone who reaches the same server.
+
+Waiters are served in the order they came. A lock whose holder died goes to the
+next in line, which is told so (``DEAD_OWNER``); a holder that only stood still
+finds out when it releases (``LockLost``).
+"""
+
+from __future__ import annotations
+
+import multiprocessing.synchronize as _mp
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Callable
+from multiprocessing import process
+from typing import Any, ClassVar
+
+from . import config, protocols
+from ._store import current
+from ._store.families import Ref
+from .errors import LockLost, OwnerDied, OwnerDiedWarning
+
+__all__ = ["Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore"]
+
+SEM_VALUE_MAX = _mp.SEM_VALUE_MAX
+LOCK, RLOCK, SEMAPHORE = "lock", "rlock", "sem"
+
+
+class Handle:
+    """A name in Redis and this process's reference to it.
+
+    There is at most one handle per object and process: unpickling a second one
+    yields the first, so all of a process's threads share what it knows.
+    """
+
+    family: ClassVar[str]
+    _live: ClassVar[weakref.WeakValueDictionary[Ref, Handle]] = weakref.WeakValueDictionary()
+    _live_lock = threading.RLock()
+
+    def __init__(self, ref: Ref) -> None:
+        self.ref = ref
+        self._owner_pid = os.getpid()
+        self._live[ref] = self
+        weakref.finalize(self, _dropped, ref, self._owner_pid).atexit = False
+
+    @classmethod
+    def find(cls, ref: Ref, *args: Any) -> Any:
+        """The handle with this name. Raises ObjectExpired if the object is gone."""
+        with cls._live_lock:
+            handle = cls._live.get(ref)
+            if handle is None:
+                current().refer(ref)
+                handle = cls(ref, *args)
+            return handle
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        current().export(self.ref)
+        return _find, (type(self), self.ref, *self._details())
+
+    def _details(self) -> tuple[Any, ...]:
+        return ()
+
+
+def _find(cls: type[Handle], ref: Ref, *args: Any) -> Any:
+    return cls.find(Ref(*ref), *args)
+
+
+def _dropped(ref: Ref, pid: int) -> None:
+    if os.getpid() == pid:
+        current().drop(ref)
+
+
+class SemLock(Handle):
+    """The engine of the four lock classes; the interface of CPython's SemLock.
+
+    ``kind`` is "lock", "rlock" or "sem"; ``policy`` what happens to a lock whose
+    holder dies.
+    """
+
+    family = "sem"
+
+    def __init__(self, ref: Ref, kind: str, maxvalue: int, policy: str) -> None:
+        super().__init__(ref)
+        self.kind = kind
+        self.maxvalue = maxvalue
+        self.policy = policy
+        self.name = self.handle = ref.ident
+        self.keys = protocols.SemKeys(ref.ident, kind)
+        self._forget()
+
+    @classmethod
+    def create(cls, kind: str, value: int, maxvalue: int) -> SemLock:
+        """A new lock or semaphore; one round trip."""
+        policy = config.get_parameter(config.DEAD_OWNER)
+        ref = current().create(
+            cls.family,
+            {
+                "kind": kind, "value": value, "max": maxvalue, "policy": policy,
+                "owner": "", "fence": 0, "died": "", "n": 0,
+            },
+        )
+        return cls(ref, kind, maxvalue, policy)
+
+    def _details(self) -> tuple[Any, ...]:
+        return self.kind, self.maxvalue, self.policy
+
+    def _forget(self) -> None:
+        """Hold nothing: what a new or a forked process starts with."""
+        self._pid = os.getpid()
+        self._depth = 0
+        self._thread = 0
+        self.fence = 0
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Take one unit, in the order of asking. False if not in time.
+
+        One round trip, and a wake-up if there was a line; an RLock that this
+        thread holds already needs none. ``timeout`` is in seconds; a negative one
+        counts as 0. Raises ObjectExpired, ServerUnavailable, and OwnerDied under
+        the policy ``raise`` (then nothing is held).
+        """
+        if self._pid != os.getpid():
+            self._forget()
+        me = threading.get_ident()
+        if self.kind == RLOCK and self._depth and self._thread == me:
+            self._depth += 1
+            return True
+        if timeout is not None and block:
+            timeout = max(0.0, float(timeout))
+            block = timeout > 0
+        client = current().client
+        grant = client.run(protocols.acquire(self.keys, client, block, timeout if block else None))
+        if grant is None:
+            return False
+        self._take(grant, 1)
+        if grant.died:
+            self._report(grant.died)
+        return True
+
+    def _take(self, grant: protocols.Grant, depth: int) -> None:
+        if self.kind != SEMAPHORE:
+            self.fence = grant.fence
+            self._depth = depth
+        else:
+            self._depth += depth
+        self._thread = threading.get_ident()
+
+    def _report(self, died: str) -> None:
+        message = (
+            f"the previous holder of this {self.kind} died inside its critical section "
+            f"({died}); what the {self.kind} protects may be half done"
+        )
+        if self.policy == "raise":
+            self.release()
+            raise OwnerDied(message)
+        warnings.warn(message, OwnerDiedWarning, stacklevel=3)
+
+    def release(self) -> None:
+        """Give one unit back; whoever waited longest has it at once. One round trip.
+
+        Raises what CPython does when there is nothing to release, and LockLost
+        if the lock was given away because this process stood still too long.
+        """
+        if self._pid != os.getpid():
+            self._forget()
+        if self.kind == RLOCK:
+            if not self._is_mine():
+                raise AssertionError("attempt to release recursive lock not owned by thread")
+            if self._depth > 1:
+                self._depth -= 1
+                return
+        fence, self.fence = self.fence, 0
+        self._depth = max(0, self._depth - 1)
+        client = current().client
+        client.run(protocols.release(self.keys, client, fence))
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *args: object) -> None:
+        self.release()
+
+    def _is_mine(self) -> bool:
+        return (
+            self._depth > 0
+            and self._thread == threading.get_ident()
+            and self._pid == os.getpid()
+        )
+
+    def _count(self) -> int:
+        return self._depth if self._pid == os.getpid() else 0
+
+    def _get_value(self) -> int:
+        return int(self._look()[1])
+
+    def _is_zero(self) -> bool:
+        return self._get_value() == 0
+
+    def _look(self) -> list[Any]:
+        reply = current().client.call(self.keys.look, ())
+        if reply[0] != b"VALUE":
+            raise protocols.fault(reply, self.kind)
+        return reply
+
+
+class _SemLockUser:
+    """What our four lock classes do differently from CPython's."""
+
+    _semlock: SemLock
+
+    def _adopt(self, semlock: SemLock) -> None:
+        self._semlock = semlock
+        self.acquire = semlock.acquire
+        self.release = semlock.release
+
+    def __getstate__(self) -> SemLock:
+        return self._semlock
+
+    def __setstate__(self, semlock: SemLock) -> None:
+        self._adopt(semlock)
+
+
+class Lock(_SemLockUser, _mp.Lock):
+    """A non-recursive lock; any process or thread may release it.
+
+    Uncontended, ``acquire`` and ``release`` take one round trip each.
+    """
+
+    def __init__(self, *, ctx: Any = None) -> None:
+        self._adopt(SemLock.create(LOCK, 1, 1))
+
+
+class RLock(_SemLockUser, _mp.RLock):
+    """A recursive lock; only the thread that holds it may release it.
+
+    Acquiring it again while holding it takes no round trip.
+    """
+
+    def __init__(self, *, ctx: Any = None) -> None:
+        self._adopt(SemLock.create(RLOCK, 1, 1))
+
+
+class Semaphore(_SemLockUser, _mp.Semaphore):
+    """A counter that may be released more often than it was acquired.
+
+    Units have no owner: those of a process that is killed are lost, as in
+    CPython. A unit that was handed to a waiter that was dead by then is not.
+    """
+
+    def __init__(self, value: int = 1, *, ctx: Any = None) -> None:
+        self._adopt(SemLock.create(SEMAPHORE, _checked(value), SEM_VALUE_MAX))
+
+
+class BoundedSemaphore(_SemLockUser, _mp.BoundedSemaphore):
+    """A Semaphore that raises ValueError when released above its first value."""
+
+    def __init__(self, value: int = 1, *, ctx: Any = None) -> None:
+        self._adopt(SemLock.create(SEMAPHORE, _checked(value), value))
+
+
+def _checked(value: int) -> int:
+    if not 0 <= value <= SEM_VALUE_MAX:
+        raise ValueError(f"semaphore value must be between 0 and {SEM_VALUE_MAX}, not {value}")
+    return value
+
+
+class _CondHandle(Handle):
+    family = "cond"
+
+    def __init__(self, ref: Ref, lock: SemLock) -> None:
+        super().__init__(ref)
+        self.lock = lock
+        self.keys = protocols.CondKeys(ref.ident, lock.keys)
+
+    def _details(self) -> tuple[Any, ...]:
+        return (self.lock,)
+
+    def get_value(self) -> int:
+        """How many are waiting."""
+        reply = current().client.call(self.keys.look, ())
+        if reply[0] != b"VALUE":
+            raise protocols.fault(reply, "condition")
+        return int(reply[1])
+
+    _get_value = get_value
+
+    @property
+    def _semlock(self) -> _CondHandle:
+        return self
+
+
+class _Zero:
+    """CPython's bookkeeping of waiters that are on their way: there are none here."""
+
+    def get_value(self) -> int:
+        return 0
+
+    _get_value = get_value
+
+    @property
+    def _semlock(self) -> _Zero:
+        return self
+
+
+class Condition(_mp.Condition):
+    """A condition variable.
+
+    ``wait`` takes two round trips, of which one is the wake-up: a notified waiter
+    wakes once, holding the lock already. If a notified process turns out to be
+    dead, the next waiter is woken in its place, so a wake-up may be spurious, but
+    none is missed.
+    """
+
+    # What CPython's repr and its tests read; a waiter is in one place at a time.
+    _woken_count = _wait_semaphore = _Zero()
+
+    def __init__(self, lock: Lock | RLock | None = None, *, ctx: Any = None) -> None:
+        lock = lock or RLock()
+        if getattr(lock, "_semlock", None) is None or lock._semlock.kind == SEMAPHORE:
+            raise TypeError(f"a Condition needs a Lock or RLock of lithops_mp, not {lock!r}")
+        semlock = lock._semlock
+        ident = f"{semlock.ref.ident}/{current().new_id()}"
+        ref = current().create(_CondHandle.family, {}, ident)
+        self.__setstate__((lock, _CondHandle(ref, semlock)))
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self._lock, self._sleeping_count
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self._lock, self._sleeping_count = state
+        self._make_methods()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Release the lock, wait for a notify, and hold the lock again.
+
+        False if ``timeout`` seconds passed first. Raises AssertionError if the
+        calling thread does not hold the lock, LockLost if it has lost it.
+        """
+        semlock: SemLock = self._lock._semlock
+        assert semlock._is_mine(), "must acquire() condition before using wait()"
+        depth, fence = semlock._depth, semlock.fence
+        semlock._forget()
+        client = current().client
+        steps = protocols.cond_wait(self._sleeping_count.keys, client, fence, timeout)
+        notified, grant, interrupt = client.run(steps)
+        semlock._take(grant, depth)
+        if grant.died:
+            semlock._report(grant.died)
+        if interrupt:
+            raise interrupt
+        return bool(notified)
+
+    def notify(self, n: int = 1) -> None:
+        """Wake up to ``n`` waiters, those who came first; one round trip."""
+        semlock: SemLock = self._lock._semlock
+        assert semlock._is_mine(), "lock is not owned"
+        client = current().client
+        count = min(n, SEM_VALUE_MAX)
+        client.run(protocols.cond_notify(self._sleeping_count.keys, client, semlock.fence, count))
+
+
+class _EventHandle(Handle):
+    family = "event"
+
+    def __init__(self, ref: Ref) -> None:
+        super().__init__(ref)
+        self.keys = protocols.EventKeys(ref.ident)
+
+
+class Event(_mp.Event):
+    """A flag to wait for. Every operation takes one round trip.
+
+    ``set`` wakes all waiters at once, also if ``clear`` follows immediately:
+    ``wait`` returns True if the flag was up at any time during the wait.
+    """
+
+    def __init__(self, *, ctx: Any = None) -> None:
+        ref = current().create(_EventHandle.family, {"flag": 0, "last": "0-0"})
+        self._handle = _EventHandle(ref)
+
+    def is_set(self) -> bool:
+        """Is the flag up?"""
+        return bool(current().client.run(protocols.event_is_set(self._handle.keys)))
+
+    def set(self) -> None:
+        """Raise the flag and wake everyone."""
+        client = current().client
+        client.run(protocols.event_change(self._handle.keys.set, client))
+
+    def clear(self) -> None:
+        """Lower the flag."""
+        client = current().client
+        client.run(protocols.event_change(self._handle.keys.clear, client))
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the flag; False if ``timeout`` seconds passed first."""
+        client = current().client
+        return bool(client.run(protocols.event_wait(self._handle.keys, client, timeout)))
+
+
+class _BarrierHandle(Handle):
+    family = "barrier"
+
+    def __init__(self, ref: Ref) -> None:
+        super().__init__(ref)
+        self.keys = protocols.BarrierKeys(ref.ident)
+
+
+class Barrier(threading.Barrier):
+    """A meeting point for ``parties`` processes or threads.
+
+    ``wait`` takes one round trip and a wake-up. A time-out, ``abort``, an action
+    that fails, or the death of a process that is waiting breaks it for everyone.
+    """
+
+    def __init__(
+        self,
+        parties: int,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+        *,
+        ctx: Any = None,
+    ) -> None:
+        if parties < 1:
+            raise ValueError("parties must be > 0")
+        ref = current().create(
+            _BarrierHandle.family, {"parties": parties, "phase": "filling", "actor": "", "n": 0}
+        )
+        self.__setstate__((parties, action, timeout, _BarrierHandle(ref)))
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self._parties, self._action, self._timeout, self._handle
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self._parties, self._action, self._timeout, self._handle = state
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for all parties; the order of arrival, from 0 to parties - 1.
+
+        The last to arrive runs the action, then everyone goes on. Raises
+        BrokenBarrierError if the barrier is or gets broken.
+        """
+        client = current().client
+        if timeout is None:
+            timeout = self._timeout
+        keys = self._handle.keys
+        passage = client.run(
+            protocols.barrier_wait(keys, client, self._action is not None, timeout)
+        )
+        if passage.word == "ACT":
+            try:
+                if self._action:
+                    self._action()
+            except BaseException:
+                self.abort()
+                raise
+            if not client.run(protocols.barrier_open(keys, client, passage.ticket)):
+                raise threading.BrokenBarrierError
+        elif passage.word == "BROKEN":
+            raise threading.BrokenBarrierError
+        return int(passage.index)
+
+    def reset(self) -> None:
+        """Back to the empty state; whoever is waiting gets BrokenBarrierError."""
+        client = current().client
+        client.run(protocols.barrier_smash(self._handle.keys, client, "filling"))
+
+    def abort(self) -> None:
+        """Break the barrier for everyone, until it is reset."""
+        client = current().client
+        client.run(protocols.barrier_smash(self._handle.keys, client, "broken"))
+
+    def _look(self) -> list[Any]:
+        reply = current().client.call(self._handle.keys.look, ())
+        if reply[0] != b"VALUE":
+            raise protocols.fault(reply, "Barrier")
+        return reply
+
+    @property
+    def n_waiting(self) -> int:
+        """How many are waiting."""
+        reply = self._look()
+        return int(reply[2]) if reply[1] == b"filling" else 0
+
+    @property
+    def broken(self) -> bool:
+        """Is the barrier broken?"""
+        return bool(self._look()[1] == b"broken")

@@ -1,0 +1,23 @@
+-- barrier/bury
+-- @version 1
+-- A process has ended: if it was waiting or running the action, the barrier is
+-- broken for everyone.
+-- KEYS[1] state     hash
+-- KEYS[2] waiters   sorted set: ticket -> order of arrival
+-- ARGV[1] process   that ended
+-- ARGV[2] died      unused here; every family's bury takes it
+-- Reply BURIED | GONE | VERSION fmt
+-- I10 a broken barrier has no waiters
+--- @include object, ticket, barrier
+local state, waiters = KEYS[1], KEYS[2]
+local process, _died = ARGV[1], ARGV[2]
+local bad = refuse(redis.call('HGET', state, 'fmt'), 'barrier/1')
+if bad then return bad end
+-- Bounded by the number of waiters: each is looked at once.
+for _, ticket in ipairs(redis.call('ZRANGE', waiters, 0, -1)) do
+  if process_of(ticket) == process then
+    smash(state, waiters, 'broken')
+    break
+  end
+end
+return {'BURIED'}

@@ -1,0 +1,18 @@
+-- cond/bury
+-- @version 1
+-- A process has ended: take it out of the condition's waiting area.
+-- KEYS[1] state     hash, state of the condition
+-- KEYS[2] waiters   sorted set, the condition's waiting area
+-- ARGV[1] process   that ended
+-- ARGV[2] died      unused here; every family's bury takes it
+-- Reply BURIED | GONE | VERSION fmt
+--- @include object, ticket
+local state, waiters = KEYS[1], KEYS[2]
+local process, _died = ARGV[1], ARGV[2]
+local bad = refuse(redis.call('HGET', state, 'fmt'), 'cond/1')
+if bad then return bad end
+-- Bounded by the number of waiters: each is looked at once.
+for _, ticket in ipairs(redis.call('ZRANGE', waiters, 0, -1)) do
+  if process_of(ticket) == process then redis.call('ZREM', waiters, ticket) end
+end
+return {'BURIED'}

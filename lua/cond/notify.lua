@@ -1,0 +1,44 @@
+-- cond/notify
+-- @version 1
+-- Move up to `count` waiters into the lock's own line, in the order they came:
+-- each wakes once, already holding the lock.
+-- KEYS[1] lock      hash, state of the lock
+-- KEYS[2] line      sorted set, the lock's waiters
+-- KEYS[3] state     hash, state of the condition
+-- KEYS[4] waiters   sorted set, the condition's waiting area
+-- ARGV[1] client    process.slot
+-- ARGV[2] seq       number of the request
+-- ARGV[3] fence     of the acquire that holds the lock
+-- ARGV[4] count     how many to wake; -1 for all
+-- Reply NOTIFIED moved | LOST | NOT_OWNER | STALE | GONE | VERSION fmt
+-- I3 repeating a request changes nothing
+-- I7 a ticket is in the waiting area, in the lock's line or its owner: one of them
+--- @include object, ticket, sem
+local lock, line, state, waiters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local client, seq, fence, count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+
+local mine, deposed = 'r:' .. client, 'x:' .. client
+local s = redis.call('HMGET', lock, 'fmt', 'owner', 'fence', 'ttl', mine, deposed)
+local bad = refuse(s[1], 'sem/1') or refuse(redis.call('HGET', state, 'fmt'), 'cond/1')
+if bad then return bad end
+local again = replayed(s[5], seq)
+if again then return again end
+local function answer(reply)
+  redis.call('HSET', lock, mine, record(seq, reply))
+  return reply
+end
+if s[6] and s[6] == fence then
+  redis.call('HDEL', lock, deposed)
+  return answer({'LOST'})
+end
+if s[2] == '' or s[3] ~= fence then return answer({'NOT_OWNER'}) end
+
+local moved = 0
+-- Bounded by the number of waiters: ZPOPMIN of an empty set ends it.
+while moved ~= count do
+  local head = redis.call('ZPOPMIN', waiters)
+  if #head == 0 then break end
+  enqueue(lock, line, head[1], s[4])
+  moved = moved + 1
+end
+return answer({'NOTIFIED', tostring(moved)})

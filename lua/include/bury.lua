@@ -1,0 +1,19 @@
+-- What to do with what a dead process held.
+-- A ticket that had been notified through a condition dies without having
+-- acted on it: notify the next one there, so that no wake-up is lost (a
+-- spurious one is allowed). The condition's waiting area is named after the
+-- condition in the ticket and carries the lock's hash tag.
+local function pass_on(state, waiters, ticket)
+  local condition = condition_of(ticket)
+  if not condition then return end
+  local head = redis.call('ZPOPMIN', state .. ':c' .. condition .. ':w')
+  if #head > 0 then
+    enqueue(state, waiters, head[1], redis.call('HGET', state, 'ttl'))
+  end
+end
+local function depose(state, waiters, owner, fence, died)
+  redis.call('HSET', state, 'x:' .. client_of(owner), fence)
+  if not hand_over(state, waiters, true, died) then
+    redis.call('HSET', state, 'value', 1, 'owner', '', 'died', died)
+  end
+end

@@ -1,0 +1,17 @@
+-- A ticket is "process.slot:seq", with ":condition" behind it if it came
+-- through a condition. Its parts, and the mailbox its client blocks on.
+-- The mailbox's name is the one kind of key that is computed here and not
+-- passed in: only the state knows who is next. It carries the object's hash
+-- tag, so it is in the same slot.
+local MAILBOX_MS = 60000
+local function client_of(ticket) return string.match(ticket, '^([^:]+)') end
+local function seq_of(ticket) return string.match(ticket, '^[^:]+:(%d+)') end
+local function process_of(ticket) return string.match(ticket, '^!?([^.]+)') end
+local function condition_of(ticket) return string.match(ticket, '^[^:]+:%d+:(.+)') end
+-- Tell a ticket's client what the state already says. Only a hint: it may be
+-- lost, and it is dropped if nobody fetches it for a minute.
+local function post(state, ticket, reply)
+  local mailbox = state .. ':m:' .. client_of(ticket)
+  redis.call('RPUSH', mailbox, seq_of(ticket) .. SEP .. table.concat(reply, SEP))
+  redis.call('PEXPIRE', mailbox, MAILBOX_MS)
+end

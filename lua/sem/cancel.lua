@@ -1,0 +1,43 @@
+-- sem/cancel
+-- @version 1
+-- Stop waiting. At a time-out a grant that came meanwhile counts as acquired;
+-- a caller that was interrupted gives it on to the next waiter instead.
+-- KEYS[1] state     hash
+-- KEYS[2] waiters   sorted set: ticket -> place
+-- KEYS[3] mailbox   list of hints of this client
+-- ARGV[1] client    process.slot
+-- ARGV[2] seq       of the acquire that is given up
+-- ARGV[3] keep      1 to keep a grant (time-out), 0 to give it on (interrupt)
+-- Reply ACQUIRED fence [died] | CANCELLED | STALE | GONE | VERSION fmt
+-- I1 value > 0 implies no waiters
+-- I3 repeating a request changes nothing
+-- I6 after CANCELLED a late copy of the acquire takes nothing
+--- @include object, ticket, sem
+local state, waiters, mailbox = KEYS[1], KEYS[2], KEYS[3]
+local client, seq, keep = ARGV[1], ARGV[2], ARGV[3]
+
+local mine = 'r:' .. client
+local s = redis.call('HMGET', state, 'fmt', 'value', 'kind', 'owner', 'fence', mine)
+local bad = refuse(s[1], 'sem/1')
+if bad then return bad end
+local value, kind, owner = tonumber(s[2]), s[3], s[4]
+local ticket = client .. ':' .. seq
+local again = replayed(s[6], seq)
+if again and (again[1] == 'STALE' or again[1] == 'CANCELLED') then return again end
+
+local function cancelled()
+  redis.call('DEL', mailbox)
+  redis.call('HSET', state, mine, record(seq, {'CANCELLED'}))
+  return {'CANCELLED'}
+end
+
+if redis.call('ZREM', waiters, ticket) == 1 then return cancelled() end
+local granted = owner == ticket and s[5] or redis.call('HGET', state, 'g:' .. ticket)
+if not granted and again and again[1] == 'ACQUIRED' and kind == 'sem' then granted = again[2] end
+if not granted then return cancelled() end
+if keep == '1' then return {'ACQUIRED', granted} end
+redis.call('HDEL', state, 'g:' .. ticket)
+if not hand_over(state, waiters, kind ~= 'sem', '') then
+  redis.call('HSET', state, 'value', value + 1, 'owner', '')
+end
+return cancelled()
