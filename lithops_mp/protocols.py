@@ -112,20 +112,19 @@ def granted(words: list[Any]) -> Grant:
 class SemKeys:
     """The scripts of one lock or semaphore, bound to its keys."""
 
-    def __init__(self, ident: str, kind: str) -> None:
+    def __init__(self, ident: str, kind: str, maxvalue: int) -> None:
         self.ident = ident
         self.kind = kind
         where = keys.state(ident), keys.waiters(ident)
-        self.acquire = script("sem/acquire").on(*where)
-        self.release = script("sem/release").on(*where)
+        self.acquire = script("sem/acquire").on(*where).given(kind)
+        self.release = script("sem/release").on(*where).given(kind, maxvalue)
         self.depose = script("sem/depose").on(*where)
         self.look = script("sem/look").on(*where)
 
     def cancel(self, mailbox: str) -> Bound:
         """The cancel script, which empties the mailbox too."""
-        return script("sem/cancel").on(
-            keys.state(self.ident), keys.waiters(self.ident), mailbox
-        )
+        where = keys.state(self.ident), keys.waiters(self.ident)
+        return script("sem/cancel").on(*where, mailbox).given(self.kind)
 
 
 def acquire(sem: SemKeys, me: Me, block: bool = True, timeout: float | None = None) -> Steps:

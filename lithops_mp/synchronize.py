@@ -23,8 +23,8 @@ from multiprocessing import process
 from typing import Any, ClassVar
 
 from . import config, protocols
-from ._store import current
 from ._store.families import Ref
+from ._store.session import current
 from .errors import LockLost, OwnerDied, OwnerDiedWarning
 
 __all__ = ["Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore"]
@@ -92,7 +92,7 @@ class SemLock(Handle):
         self.maxvalue = maxvalue
         self.policy = policy
         self.name = self.handle = ref.ident
-        self.keys = protocols.SemKeys(ref.ident, kind)
+        self.keys = protocols.SemKeys(ref.ident, kind, maxvalue)
         self._forget()
 
     @classmethod
@@ -102,8 +102,8 @@ class SemLock(Handle):
         ref = current().create(
             cls.family,
             {
-                "kind": kind, "value": value, "max": maxvalue, "policy": policy,
-                "owner": "", "fence": 0, "died": "", "n": 0,
+                "value": value, "owner": "", "fence": 0, "n": 0,
+                "kind": kind, "max": maxvalue, "policy": policy,
             },
         )
         return cls(ref, kind, maxvalue, policy)

@@ -52,10 +52,12 @@ def parse(path: pathlib.Path) -> dict[str, object]:
     }
     text = [f"-- lithops_mp {name} {version[0]}"]
     for line in lines:
+        # Where it stands: what comes before it does not pay for its functions.
         if line.startswith("--- @include "):
             for part in line.removeprefix("--- @include ").split(","):
                 text += code(ROOT / "include" / f"{part.strip()}.lua")
-    text += [line for line in lines if not line.strip().startswith("--") and line.strip()]
+        elif line.strip() and not line.strip().startswith("--"):
+            text.append(line)
     source = "\n".join(text) + "\n"
     return {
         "name": name,

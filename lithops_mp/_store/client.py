@@ -12,7 +12,7 @@ very same bytes are sent on a new one: redis-py's own retries stay off.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from typing import Any, TypeVar
 
 from redis.exceptions import (
@@ -67,7 +67,7 @@ class Client:
 
     # -- single commands --
 
-    def call(self, bound: Bound, args: Iterable[Argument]) -> Reply:
+    def call(self, bound: Bound, args: tuple[Argument, ...]) -> Reply:
         """Run a script; its reply. Raises ServerUnavailable when the server is lost."""
         packet = bound.pack(args)
         try:

@@ -8,7 +8,6 @@ is packed here: the part of the command that never changes is built once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from ._lua import SCRIPTS
@@ -16,8 +15,14 @@ from ._lua import SCRIPTS
 Argument = str | bytes | int
 
 
+class Packed(bytes):
+    """A value that is a RESP bulk string already."""
+
+
 def pack(value: Argument) -> bytes:
     """One value as a RESP bulk string."""
+    if type(value) is Packed:
+        return value
     raw = value if isinstance(value, bytes) else str(value).encode()
     return b"$%d\r\n%b\r\n" % (len(raw), raw)
 
@@ -44,23 +49,28 @@ class Script(NamedTuple):
             raise TypeError(f"{self.name} takes the keys {self.keys}, not {len(keys)} of them")
         words = 3 + len(keys) + len(self.args)
         head = b"*%d\r\n%b" % (words, b"".join(map(pack, ("EVALSHA", self.sha, len(keys), *keys))))
-        return Bound(self, head)
+        return Bound(self, head, len(self.args))
 
 
 class Bound(NamedTuple):
-    """A script with its keys, ready to be sent."""
+    """A script with its keys, and perhaps its first arguments, ready to be sent."""
 
     script: Script
     head: bytes
+    missing: int
 
-    def pack(self, args: Iterable[Argument]) -> bytes:
-        """The command with these arguments. Raises TypeError on a wrong number."""
-        packed = [pack(arg) for arg in args]
-        if len(packed) != len(self.script.args):
+    def given(self, *args: Argument) -> Bound:
+        """This script with its first arguments fixed."""
+        return Bound(self.script, self.head + b"".join(map(pack, args)), self.missing - len(args))
+
+    def pack(self, args: tuple[Argument, ...]) -> bytes:
+        """The command with the other arguments. Raises TypeError on a wrong number."""
+        if len(args) != self.missing:
             raise TypeError(
-                f"{self.script.name} takes the arguments {self.script.args}, not {len(packed)}"
+                f"{self.script.name} takes the arguments {self.script.args}, of which "
+                f"{self.missing} are missing, not {len(args)}"
             )
-        return self.head + b"".join(packed)
+        return self.head + b"".join(map(pack, args))
 
 
 REGISTRY = {name: Script(name, *rest) for name, rest in SCRIPTS.items()}

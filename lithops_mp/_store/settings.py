@@ -29,7 +29,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from lithops_mp.errors import ConfigurationError, ServerUnavailable
+from ..errors import ConfigurationError, ServerUnavailable
 
 if TYPE_CHECKING:
     from redis.connection import AbstractConnection

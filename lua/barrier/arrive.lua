@@ -18,8 +18,7 @@ local client, seq, action, look = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 
 local mine = 'r:' .. client
 local s = redis.call('HMGET', state, 'fmt', 'parties', 'phase', 'actor', 'ttl', mine, 'o:' .. client)
-local bad = refuse(s[1], 'barrier/1')
-if bad then return bad end
+if s[1] ~= 'barrier/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
 local parties, phase, actor = tonumber(s[2]), s[3], s[4]
 local ticket = client .. ':' .. seq
 

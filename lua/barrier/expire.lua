@@ -18,8 +18,7 @@ local client, seq, force = ARGV[1], ARGV[2], ARGV[3]
 
 local mine = 'r:' .. client
 local s = redis.call('HMGET', state, 'fmt', 'phase', mine, 'o:' .. client)
-local bad = refuse(s[1], 'barrier/1')
-if bad then return bad end
+if s[1] ~= 'barrier/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
 local again = replayed(s[3], seq)
 if again and again[1] ~= 'WAITING' and again[1] ~= 'ACT' then return again end
 local outcome = again and replayed(s[4], seq)

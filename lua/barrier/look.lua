@@ -4,8 +4,6 @@
 -- KEYS[1] state     hash
 -- KEYS[2] waiters   sorted set: ticket -> order of arrival
 -- Reply VALUE phase waiting | GONE | VERSION fmt
---- @include object
 local s = redis.call('HMGET', KEYS[1], 'fmt', 'phase')
-local bad = refuse(s[1], 'barrier/1')
-if bad then return bad end
+if s[1] ~= 'barrier/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
 return {'VALUE', s[2], redis.call('ZCARD', KEYS[2])}

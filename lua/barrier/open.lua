@@ -15,8 +15,7 @@ local client, seq, ticket = ARGV[1], ARGV[2], ARGV[3]
 
 local mine = 'r:' .. client
 local s = redis.call('HMGET', state, 'fmt', 'parties', 'phase', 'actor', mine)
-local bad = refuse(s[1], 'barrier/1')
-if bad then return bad end
+if s[1] ~= 'barrier/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
 local again = replayed(s[5], seq)
 if again then return again end
 local reply = {'BROKEN'}

@@ -16,8 +16,7 @@ local client, seq, phase = ARGV[1], ARGV[2], ARGV[3]
 
 local mine = 'r:' .. client
 local s = redis.call('HMGET', state, 'fmt', mine)
-local bad = refuse(s[1], 'barrier/1')
-if bad then return bad end
+if s[1] ~= 'barrier/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
 local again = replayed(s[2], seq)
 if again then return again end
 smash(state, waiters, phase)

@@ -9,8 +9,8 @@
 --- @include object, ticket
 local state, waiters = KEYS[1], KEYS[2]
 local process, _died = ARGV[1], ARGV[2]
-local bad = refuse(redis.call('HGET', state, 'fmt'), 'cond/1')
-if bad then return bad end
+local fmt = redis.call('HGET', state, 'fmt')
+if fmt ~= 'cond/1' then return fmt and {'VERSION', fmt} or {'GONE'} end
 -- Bounded by the number of waiters: each is looked at once.
 for _, ticket in ipairs(redis.call('ZRANGE', waiters, 0, -1)) do
   if process_of(ticket) == process then redis.call('ZREM', waiters, ticket) end

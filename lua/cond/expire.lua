@@ -20,11 +20,10 @@ local lock, line, waiters = KEYS[1], KEYS[2], KEYS[3]
 local client, seq, ticket = ARGV[1], ARGV[2], ARGV[3]
 
 local mine = 'r:' .. client
-local s = redis.call('HMGET', lock, 'fmt', 'owner', 'fence', 'value', 'died', 'ttl', mine)
-local bad = refuse(s[1], 'sem/1')
-if bad then return bad end
+local s = redis.call('HMGET', lock, 'fmt', 'owner', 'fence', 'value', mine)
+if s[1] ~= 'sem/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
 local owner, fence = s[2], s[3]
-local again = replayed(s[7], seq)
+local again = replayed(s[5], seq)
 if again and again[1] == 'STALE' then return again end
 
 local why = again and again[1] or 'NOTIFIED'
@@ -32,13 +31,11 @@ if redis.call('ZREM', waiters, ticket) == 1 then
   why = 'EXPIRED'
   if s[4] == '1' then
     fence = tostring(fence + 1)
-    local reply = {why, 'ACQUIRED', fence}
-    if s[5] ~= '' then reply[4] = s[5] end
-    redis.call('HSET', lock, 'value', 0, 'fence', fence, 'owner', ticket, 'died', '',
+    redis.call('HSET', lock, 'value', 0, 'fence', fence, 'owner', ticket,
                mine, record(seq, {why}))
-    return reply
+    return {why, 'ACQUIRED', fence, obituary(owner)}
   end
-  enqueue(lock, line, ticket, s[6])
+  enqueue(lock, line, ticket)
   redis.call('HSET', lock, mine, record(seq, {why}))
   return {why, 'QUEUED', owner, fence}
 end

@@ -18,16 +18,17 @@ local lock, line, state, waiters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local client, seq, fence, count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 
 local mine, deposed = 'r:' .. client, 'x:' .. client
-local s = redis.call('HMGET', lock, 'fmt', 'owner', 'fence', 'ttl', mine, deposed)
-local bad = refuse(s[1], 'sem/1') or refuse(redis.call('HGET', state, 'fmt'), 'cond/1')
-if bad then return bad end
-local again = replayed(s[5], seq)
+local s = redis.call('HMGET', lock, 'fmt', 'owner', 'fence', mine, deposed)
+if s[1] ~= 'sem/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
+local fmt = redis.call('HGET', state, 'fmt')
+if fmt ~= 'cond/1' then return fmt and {'VERSION', fmt} or {'GONE'} end
+local again = replayed(s[4], seq)
 if again then return again end
 local function answer(reply)
   redis.call('HSET', lock, mine, record(seq, reply))
   return reply
 end
-if s[6] and s[6] == fence then
+if s[5] and s[5] == fence then
   redis.call('HDEL', lock, deposed)
   return answer({'LOST'})
 end
@@ -38,7 +39,7 @@ local moved = 0
 while moved ~= count do
   local head = redis.call('ZPOPMIN', waiters)
   if #head == 0 then break end
-  enqueue(lock, line, head[1], s[4])
+  enqueue(lock, line, head[1])
   moved = moved + 1
 end
 return answer({'NOTIFIED', tostring(moved)})

@@ -20,8 +20,9 @@ local client, seq, fence, condition = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local mine, deposed = 'r:' .. client, 'x:' .. client
 local s = redis.call('HMGET', lock, 'fmt', 'owner', 'fence', 'ttl', mine, deposed)
-local bad = refuse(s[1], 'sem/1') or refuse(redis.call('HGET', state, 'fmt'), 'cond/1')
-if bad then return bad end
+if s[1] ~= 'sem/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
+local fmt = redis.call('HGET', state, 'fmt')
+if fmt ~= 'cond/1' then return fmt and {'VERSION', fmt} or {'GONE'} end
 local owner = s[2]
 local ticket = client .. ':' .. seq .. ':' .. condition
 
@@ -46,7 +47,7 @@ if owner == '' or s[3] ~= fence or client_of(owner) ~= client then return answer
 
 redis.call('ZADD', waiters, redis.call('HINCRBY', lock, 'n', 1), ticket)
 redis.call('PEXPIRE', waiters, s[4])
-if not hand_over(lock, line, true, '') then
+if not hand_over(lock, line, true) then
   redis.call('HSET', lock, 'value', 1, 'owner', '')
 end
 return answer('WAITING')

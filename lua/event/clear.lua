@@ -12,8 +12,7 @@ local client, seq = ARGV[1], ARGV[2]
 
 local mine = 'r:' .. client
 local s = redis.call('HMGET', state, 'fmt', mine)
-local bad = refuse(s[1], 'event/1')
-if bad then return bad end
+if s[1] ~= 'event/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
 local again = replayed(s[2], seq)
 if again then return again end
 redis.call('HSET', state, 'flag', 0, mine, record(seq, {'OK'}))

@@ -5,9 +5,7 @@
 -- KEYS[1] state     hash
 -- Reply SET | UNSET id | GONE | VERSION fmt
 -- I8 whoever was told UNSET id finds an entry after id once set() has run
---- @include object
 local s = redis.call('HMGET', KEYS[1], 'fmt', 'flag', 'last')
-local bad = refuse(s[1], 'event/1')
-if bad then return bad end
+if s[1] ~= 'event/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
 if s[2] == '1' then return {'SET'} end
 return {'UNSET', s[3]}

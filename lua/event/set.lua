@@ -15,8 +15,7 @@ local client, seq = ARGV[1], ARGV[2]
 
 local mine = 'r:' .. client
 local s = redis.call('HMGET', state, 'fmt', 'flag', 'ttl', mine)
-local bad = refuse(s[1], 'event/1')
-if bad then return bad end
+if s[1] ~= 'event/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
 local again = replayed(s[4], seq)
 if again then return again end
 if s[2] == '1' then

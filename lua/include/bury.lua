@@ -7,13 +7,13 @@ local function pass_on(state, waiters, ticket)
   local condition = condition_of(ticket)
   if not condition then return end
   local head = redis.call('ZPOPMIN', state .. ':c' .. condition .. ':w')
-  if #head > 0 then
-    enqueue(state, waiters, head[1], redis.call('HGET', state, 'ttl'))
-  end
+  if #head > 0 then enqueue(state, waiters, head[1]) end
 end
+-- Take a lock away from its owner, who is told so if it was only frozen. The
+-- fence changes in any case: that is how its release tells.
 local function depose(state, waiters, owner, fence, died)
   redis.call('HSET', state, 'x:' .. client_of(owner), fence)
   if not hand_over(state, waiters, true, died) then
-    redis.call('HSET', state, 'value', 1, 'owner', '', 'died', died)
+    redis.call('HSET', state, 'value', 1, 'owner', '?' .. died, 'fence', fence + 1)
   end
 end

@@ -1,12 +1,6 @@
 -- What every script on a shared object begins with.
 -- SEP joins the words of a stored reply or of a hint; it occurs in none of them.
 local SEP = '\31'
--- A state that is missing is GONE, never a default; one written by a library
--- with another layout is left alone.
-local function refuse(fmt, expected)
-  if not fmt then return {'GONE'} end
-  if fmt ~= expected then return {'VERSION', fmt} end
-end
 local function split(text)
   local words = {}
   for word in string.gmatch(text, '[^' .. SEP .. ']+') do words[#words + 1] = word end

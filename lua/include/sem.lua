@@ -1,4 +1,8 @@
 -- Handing on a unit of a lock or semaphore.
+-- The owner of a lock nobody holds is '', or '?' and how the last one died.
+local function obituary(owner)
+  return string.match(owner, '^%?(.*)')
+end
 -- Give the unit that was just freed to the oldest waiter. True if there was one.
 -- An exclusive lock names its owner; a semaphore notes the grant until the
 -- waiter asks for it, so that a unit handed to a dead waiter comes back.
@@ -8,17 +12,15 @@ local function hand_over(state, waiters, exclusive, died)
   local ticket = head[1]
   local fence = redis.call('HINCRBY', state, 'fence', 1)
   if exclusive then
-    redis.call('HSET', state, 'owner', ticket, 'died', '')
+    redis.call('HSET', state, 'owner', ticket)
   else
     redis.call('HSET', state, 'g:' .. ticket, fence)
   end
-  local reply = {'ACQUIRED', tostring(fence)}
-  if died and died ~= '' then reply[3] = died end
-  post(state, ticket, reply)
+  post(state, ticket, {'ACQUIRED', tostring(fence), died})
   return true
 end
 -- Stand in line behind everyone else.
-local function enqueue(state, waiters, ticket, ttl)
+local function enqueue(state, waiters, ticket)
   redis.call('ZADD', waiters, redis.call('HINCRBY', state, 'n', 1), ticket)
-  redis.call('PEXPIRE', waiters, ttl)
+  redis.call('PEXPIRE', waiters, redis.call('HGET', state, 'ttl'))
 end

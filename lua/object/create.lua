@@ -7,17 +7,14 @@
 -- ARGV[1] fmt       family/format version
 -- ARGV[2] ttl       ms the object outlives its last living user
 -- ARGV[3] process   that creates it
--- ARGV[4] fields    msgpack map: the other fields of the state
+-- ARGV[4] fields    msgpack array: names and values of the other fields, the busiest
+--                   first (a small hash is searched from its start)
 -- Reply OK
 local state, refs = KEYS[1], KEYS[2]
 local fmt, ttl, process, fields = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if redis.call('EXISTS', state) == 0 then
-  local flat = {'fmt', fmt, 'ttl', ttl}
-  for name, value in pairs(cmsgpack.unpack(fields)) do
-    flat[#flat + 1] = name
-    flat[#flat + 1] = value
-  end
-  redis.call('HSET', state, unpack(flat))
+  redis.call('HSET', state, 'fmt', fmt, unpack(cmsgpack.unpack(fields)))
+  redis.call('HSET', state, 'ttl', ttl)
   redis.call('ZADD', refs, '+inf', process)
   redis.call('PEXPIRE', state, ttl)
   redis.call('PEXPIRE', refs, ttl)

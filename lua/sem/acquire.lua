@@ -5,26 +5,35 @@
 -- check too.
 -- KEYS[1] state     hash, see README
 -- KEYS[2] waiters   sorted set: ticket -> place
--- ARGV[1] client    process.slot
--- ARGV[2] seq       number of the request, growing per client
--- ARGV[3] block     1 to stand in line, 0 to give up at once
+-- ARGV[1] kind      lock, rlock or sem
+-- ARGV[2] client    process.slot
+-- ARGV[3] seq       number of the request, growing per client
+-- ARGV[4] block     1 to stand in line, 0 to give up at once
 -- Reply ACQUIRED fence [died] | QUEUED owner fence | WOULD_BLOCK | STALE | GONE | VERSION fmt
 -- I1 value > 0 implies no waiters
 -- I2 an exclusive lock has an owner if and only if value = 0
 -- I3 repeating a request changes nothing
---- @include object, ticket, sem
 local state, waiters = KEYS[1], KEYS[2]
-local client, seq, block = ARGV[1], ARGV[2], ARGV[3]
+local kind, client, seq, block = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local mine = 'r:' .. client
-local s = redis.call('HMGET', state, 'fmt', 'value', 'kind', 'owner', 'fence', 'died', 'ttl', mine)
-local bad = refuse(s[1], 'sem/1')
-if bad then return bad end
-local value, kind, owner, fence, died = tonumber(s[2]), s[3], s[4], s[5], s[6]
+local s = redis.call('HMGET', state, 'fmt', 'value', 'owner', 'fence', mine)
+if s[1] ~= 'sem/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
+local value, owner, fence, last = tonumber(s[2]), s[3], s[4], s[5]
 local ticket = client .. ':' .. seq
+local new = not last or tonumber(string.match(last, '^%d+')) < tonumber(seq)
 
-local again = replayed(s[8], seq)
-if again then
+-- The way of an uncontended acquire: it runs before any function is defined.
+if new and value > 0 and string.sub(owner, 1, 1) ~= '?' then
+  fence = fence + 1
+  redis.call('HSET', state, 'value', value - 1, 'owner', kind == 'sem' and '' or ticket,
+             'fence', fence, mine, seq .. '\31ACQUIRED\31' .. fence)
+  return {'ACQUIRED', tostring(fence)}
+end
+
+--- @include object, ticket, sem
+if not new then
+  local again = replayed(last, seq)
   if again[1] ~= 'QUEUED' then return again end
   if owner == ticket then return {'ACQUIRED', fence} end
   local granted = redis.call('HGET', state, 'g:' .. ticket)
@@ -38,23 +47,17 @@ if again then
   if redis.call('ZSCORE', waiters, ticket) then return {'QUEUED', owner, fence} end
   -- We were taken for dead and struck off the line: stand in it again.
 end
-
 if value > 0 then
   fence = fence + 1
-  local reply = {'ACQUIRED', tostring(fence)}
-  if died ~= '' then reply[3] = died end
-  if kind == 'sem' then
-    redis.call('HSET', state, 'value', value - 1, 'fence', fence, mine, record(seq, reply))
-  else
-    redis.call('HSET', state, 'value', 0, 'fence', fence, 'owner', ticket, 'died', '',
-               mine, record(seq, reply))
-  end
+  local reply = {'ACQUIRED', tostring(fence), obituary(owner)}
+  redis.call('HSET', state, 'value', value - 1, 'owner', kind == 'sem' and '' or ticket,
+             'fence', fence, mine, record(seq, reply))
   return reply
 end
 if block == '0' then
   redis.call('HSET', state, mine, record(seq, {'WOULD_BLOCK'}))
   return {'WOULD_BLOCK'}
 end
-enqueue(state, waiters, ticket, s[7])
+enqueue(state, waiters, ticket)
 redis.call('HSET', state, mine, record(seq, {'QUEUED'}))
 return {'QUEUED', owner, fence}

@@ -16,8 +16,7 @@ local state, waiters = KEYS[1], KEYS[2]
 local process, died = ARGV[1], ARGV[2]
 
 local s = redis.call('HMGET', state, 'fmt', 'kind', 'owner', 'fence', 'policy')
-local bad = refuse(s[1], 'sem/1')
-if bad then return bad end
+if s[1] ~= 'sem/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
 local kind, owner, fence, policy = s[2], s[3], s[4], s[5]
 
 -- Bounded by the number of waiters: each is looked at once.
@@ -32,7 +31,7 @@ if kind == 'sem' then
   for _, field in ipairs(redis.call('HKEYS', state)) do
     if string.sub(field, 1, 2) == 'g:' and process_of(string.sub(field, 3)) == process then
       redis.call('HDEL', state, field)
-      if not hand_over(state, waiters, false, '') then
+      if not hand_over(state, waiters, false) then
         redis.call('HINCRBY', state, 'value', 1)
       end
     end

@@ -5,24 +5,24 @@
 -- KEYS[1] state     hash
 -- KEYS[2] waiters   sorted set: ticket -> place
 -- KEYS[3] mailbox   list of hints of this client
--- ARGV[1] client    process.slot
--- ARGV[2] seq       of the acquire that is given up
--- ARGV[3] keep      1 to keep a grant (time-out), 0 to give it on (interrupt)
--- Reply ACQUIRED fence [died] | CANCELLED | STALE | GONE | VERSION fmt
+-- ARGV[1] kind      lock, rlock or sem
+-- ARGV[2] client    process.slot
+-- ARGV[3] seq       of the acquire that is given up
+-- ARGV[4] keep      1 to keep a grant (time-out), 0 to give it on (interrupt)
+-- Reply ACQUIRED fence | CANCELLED | STALE | GONE | VERSION fmt
 -- I1 value > 0 implies no waiters
 -- I3 repeating a request changes nothing
 -- I6 after CANCELLED a late copy of the acquire takes nothing
 --- @include object, ticket, sem
 local state, waiters, mailbox = KEYS[1], KEYS[2], KEYS[3]
-local client, seq, keep = ARGV[1], ARGV[2], ARGV[3]
+local kind, client, seq, keep = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local mine = 'r:' .. client
-local s = redis.call('HMGET', state, 'fmt', 'value', 'kind', 'owner', 'fence', mine)
-local bad = refuse(s[1], 'sem/1')
-if bad then return bad end
-local value, kind, owner = tonumber(s[2]), s[3], s[4]
+local s = redis.call('HMGET', state, 'fmt', 'value', 'owner', 'fence', mine)
+if s[1] ~= 'sem/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
+local value, owner = tonumber(s[2]), s[3]
 local ticket = client .. ':' .. seq
-local again = replayed(s[6], seq)
+local again = replayed(s[5], seq)
 if again and (again[1] == 'STALE' or again[1] == 'CANCELLED') then return again end
 
 local function cancelled()
@@ -32,12 +32,17 @@ local function cancelled()
 end
 
 if redis.call('ZREM', waiters, ticket) == 1 then return cancelled() end
-local granted = owner == ticket and s[5] or redis.call('HGET', state, 'g:' .. ticket)
-if not granted and again and again[1] == 'ACQUIRED' and kind == 'sem' then granted = again[2] end
+local granted = owner == ticket and s[4] or redis.call('HGET', state, 'g:' .. ticket)
+-- A semaphore's unit that was seen already has no owner, but is in the answer.
+if not granted and kind == 'sem' and again and again[1] == 'ACQUIRED' then granted = again[2] end
 if not granted then return cancelled() end
-if keep == '1' then return {'ACQUIRED', granted} end
+if keep == '1' then
+  redis.call('HDEL', state, 'g:' .. ticket)
+  redis.call('HSET', state, mine, record(seq, {'ACQUIRED', granted}))
+  return {'ACQUIRED', granted}
+end
 redis.call('HDEL', state, 'g:' .. ticket)
-if not hand_over(state, waiters, kind ~= 'sem', '') then
+if not hand_over(state, waiters, kind ~= 'sem') then
   redis.call('HSET', state, 'value', value + 1, 'owner', '')
 end
 return cancelled()

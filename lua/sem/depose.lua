@@ -15,8 +15,7 @@ local state, waiters = KEYS[1], KEYS[2]
 local owner, fence, died = ARGV[1], ARGV[2], ARGV[3]
 
 local s = redis.call('HMGET', state, 'fmt', 'owner', 'fence', 'policy')
-local bad = refuse(s[1], 'sem/1')
-if bad then return bad end
+if s[1] ~= 'sem/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
 if s[2] ~= owner or s[3] ~= fence or owner == '' then return {'CHANGED'} end
 if s[4] == 'keep' then return {'KEPT'} end
 pass_on(state, waiters, owner)

@@ -4,43 +4,47 @@
 -- may release a lock or semaphore, but an RLock only the client that owns it.
 -- KEYS[1] state     hash
 -- KEYS[2] waiters   sorted set: ticket -> place
--- ARGV[1] client    process.slot
--- ARGV[2] seq       number of the request
--- ARGV[3] fence     of the acquire this undoes; 0 if the caller holds nothing
+-- ARGV[1] kind      lock, rlock or sem
+-- ARGV[2] max       value it may not exceed
+-- ARGV[3] client    process.slot
+-- ARGV[4] seq       number of the request
+-- ARGV[5] fence     of the acquire this undoes; 0 if the caller holds nothing
 -- Reply RELEASED | LOST | NOT_OWNER | TOO_MANY | STALE | GONE | VERSION fmt
 -- I1 value > 0 implies no waiters
 -- I3 repeating a request changes nothing
 -- I4 value never exceeds max
 -- I5 a client whose lock was given away while it stood still is told LOST
---- @include object, ticket, sem
 local state, waiters = KEYS[1], KEYS[2]
-local client, seq, fence = ARGV[1], ARGV[2], ARGV[3]
+local kind, max, client, seq, fence = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 
-local mine, deposed = 'r:' .. client, 'x:' .. client
-local s = redis.call('HMGET', state, 'fmt', 'value', 'max', 'kind', 'owner', mine, deposed)
-local bad = refuse(s[1], 'sem/1')
-if bad then return bad end
-local again = replayed(s[6], seq)
-if again then return again end
-local value, max, kind, owner = tonumber(s[2]), tonumber(s[3]), s[4], s[5]
+local mine = 'r:' .. client
+local s = redis.call('HMGET', state, 'fmt', 'value', 'owner', 'fence', mine)
+if s[1] ~= 'sem/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
+local value, owner, last = tonumber(s[2]), s[3], s[5]
+local new = not last or tonumber(string.match(last, '^%d+')) < tonumber(seq)
+-- Whoever takes a lock away changes the fence, so an equal one is still ours.
+local ours = fence == s[4] or kind == 'sem'
 
+-- The way of an uncontended release: it runs before any function is defined.
+if new and ours and value < max and redis.call('EXISTS', waiters) == 0 then
+  redis.call('HSET', state, 'value', value + 1, 'owner', '', mine, seq .. '\31RELEASED')
+  return {'RELEASED'}
+end
+
+--- @include object, ticket, sem
+if not new then return replayed(last, seq) end
 local function answer(word)
   redis.call('HSET', state, mine, record(seq, {word}))
   return {word}
 end
 
-if s[7] and s[7] == fence then
-  redis.call('HDEL', state, deposed)
+if not ours and fence ~= '0' and redis.call('HGET', state, 'x:' .. client) == fence then
+  redis.call('HDEL', state, 'x:' .. client)
   return answer('LOST')
 end
-if kind == 'rlock' and (owner == '' or client_of(owner) ~= client) then
-  return answer('NOT_OWNER')
-end
+if kind == 'rlock' and client_of(owner) ~= client then return answer('NOT_OWNER') end
 if value >= max then return answer('TOO_MANY') end
-if hand_over(state, waiters, kind ~= 'sem', '') then return answer('RELEASED') end
-if kind == 'sem' then
-  redis.call('HSET', state, 'value', value + 1, mine, record(seq, {'RELEASED'}))
-else
-  redis.call('HSET', state, 'value', 1, 'owner', '', mine, record(seq, {'RELEASED'}))
+if not hand_over(state, waiters, kind ~= 'sem') then
+  redis.call('HSET', state, 'value', value + 1, 'owner', '')
 end
-return {'RELEASED'}
+return answer('RELEASED')
