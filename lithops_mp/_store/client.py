@@ -133,6 +133,18 @@ class Client:
         words = ("XREAD", "COUNT", count, "BLOCK", milliseconds, "STREAMS", stream, last)
         return self._exchange(command(*words))
 
+    def messages(self, stream: str, last: str, milliseconds: int) -> list[Any]:
+        """Entries after ``last``, waiting for the first; none at a lost connection."""
+        try:
+            found = self.read(stream, last, milliseconds, count=128)
+        except _BROKEN:
+            self._connection.disconnect()
+            self.plain("PING")  # come back, or raise ServerUnavailable
+            return []
+        except RedisError as error:
+            raise translate(error, self.settings) from error
+        return list(found[0][1]) if found else []
+
     # -- protocols --
 
     def execute(self, step: Command) -> Any:
@@ -216,6 +228,29 @@ class Client:
                 raise translate(error, self.settings) from error
             time.sleep(pause)
             pause = min(pause * 2, 1.0)
+
+    # -- one command whose answer is read later (a supervisor's orders) --
+
+    def send(self, packet: bytes) -> None:
+        """Send a command that may be repeated; a broken connection is opened again."""
+        try:
+            self._connection.send_packed_command((packet,), check_health=False)
+        except _BROKEN as error:
+            self._persist([command("PING")], [], error)
+            self._connection.send_packed_command((packet,), check_health=False)
+
+    def fileno(self) -> int:
+        """The socket to wait on; -1 while there is none."""
+        sock = getattr(self._connection, "_sock", None)
+        return -1 if sock is None else int(sock.fileno())
+
+    def receive(self) -> Any:
+        """The answer to :meth:`send`, or None if the connection broke."""
+        try:
+            return self._connection.read_response(disable_decoding=True)
+        except _BROKEN:
+            self._connection.disconnect()
+            return None
 
     def close(self) -> None:
         """Close the connection; the next call would open it again."""

@@ -9,16 +9,12 @@ for a while, until the process that unpickles it refers to it itself.
 
 from __future__ import annotations
 
-import functools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgpack
 
 from . import keys
-from .scripts import Argument, Bound, script
-
-if TYPE_CHECKING:
-    from .client import Client
+from .scripts import REGISTRY, Argument, Bound, script
 
 # How long a pickled handle keeps its object when nobody else refers to it.
 PIN_MS = 120_000
@@ -76,28 +72,9 @@ def renew(ref: Ref) -> Step:
     return script("object/renew").on(*ref.all_keys), ()
 
 
-@functools.cache
-def _has_waiters(family: str) -> bool:
-    from .scripts import REGISTRY
-
-    return f"{family}/bury" in REGISTRY
-
-
 def bury(ref: Ref, process: str, died: str) -> Step | None:
     """Release what a process that ended held; ``died`` is empty for a normal exit."""
-    if not _has_waiters(ref.family):
+    found = REGISTRY.get(f"{ref.family}/bury")
+    if found is None:
         return None
-    where = keys.state(ref.ident), keys.waiters(ref.ident)
-    return script(f"{ref.family}/bury").on(*where), (process, died)
-
-
-def bury_process(client: Client, process: str, died: str) -> None:
-    """A process has ended: pass on what it held and let go of all it referred to.
-
-    Repeating this, or doing it from two places at once, changes nothing more.
-    """
-    members = client.plain("SMEMBERS", keys.objects(process))
-    held = [Ref.parse(member.decode()) for member in members]
-    client.calls([step for ref in held if (step := bury(ref, process, died))])
-    client.calls([drop(ref, process, ended=True) for ref in held])
-    client.plain("DEL", keys.objects(process))
+    return found.on(keys.state(ref.ident), keys.waiters(ref.ident)), (process, died)

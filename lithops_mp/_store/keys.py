@@ -7,12 +7,18 @@ what each key holds.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 
 
 def new_id() -> str:
     """A name nobody else has: 64 random bits, without '.' and ':'."""
     return secrets.token_hex(8)
+
+
+def digest(text: str) -> str:
+    """A short name for a text."""
+    return hashlib.sha1(text.encode()).hexdigest()[:12]
 
 
 def state(ident: str) -> str:
@@ -49,3 +55,38 @@ def process(uid: str) -> str:
 def objects(uid: str) -> str:
     """What a process refers to: ``family ident`` members."""
     return process(uid) + ":objects"
+
+
+def control(uid: str) -> str:
+    """Orders for the supervisor of a process: a stream."""
+    return process(uid) + ":control"
+
+
+def spec(uid: str) -> str:
+    """What a process is to run, in pieces."""
+    return process(uid) + ":spec"
+
+
+def children(uid: str) -> str:
+    """The processes a process has started."""
+    return process(uid) + ":children"
+
+
+def inbox(uid: str) -> str:
+    """What the supervisors of its children tell a process."""
+    return process(uid) + ":inbox"
+
+
+def seen(uid: str) -> str:
+    """The last message of each sender in an inbox."""
+    return process(uid) + ":seen"
+
+
+def idle(program: str, runtime: str) -> str:
+    """A program's idle functions of one runtime."""
+    return f"{process(program)}:idle:{runtime}"
+
+
+def runtimes(program: str) -> str:
+    """The runtimes whose functions have offered themselves to a program."""
+    return process(program) + ":runtimes"

@@ -16,18 +16,17 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing import process
+from multiprocessing import process, util
 from typing import Any
 
-import msgpack
-
 from .. import config
-from . import families, keys
+from ..errors import ServerUnavailable
+from . import families, keeper, keys, processes
 from .client import Client
 from .families import Ref, Step
 from .replies import fault
-from .scripts import Argument, script
-from .settings import Settings, check_server, load_lithops_config, resolve, backend_of
+from .scripts import Argument
+from .settings import Settings, backend_of, check_server, load_lithops_config, resolve
 
 
 class Session:
@@ -46,7 +45,10 @@ class Session:
         self.ttl = ttl
         self.lease = lease
         self.pid = os.getpid()
-        self.at_close: list[Callable[[], None]] = []
+        self.own_keeper = True
+        self.server: Any = None
+        self.at_end: list[Callable[[], None]] = []
+        self._keeper: Any = None
         self._local = threading.local()
         self._lock = threading.Lock()
         self._referring = threading.Lock()
@@ -102,6 +104,7 @@ class Session:
 
     def export(self, ref: Ref) -> None:
         """A handle is being pickled: keep the object while it is on its way."""
+        self.guard()
         lending = getattr(self._local, "lending", None)
         if lending is None:
             step = families.refer(ref, "pin" + keys.new_id(), families.PIN_MS)
@@ -140,22 +143,33 @@ class Session:
 
     # -- the process itself --
 
-    def register(self, name: str, **fields: Argument) -> None:
+    def register(self, name: str) -> None:
         """Write this process's record, as running."""
-        fields |= {
-            "name": name, "pid": self.pid, "host": socket.gethostname(), "program": self.program,
-        }
-        packed: bytes = msgpack.packb(fields)
-        self.client.call(
-            script("process/register").on(keys.process(self.uid)),
-            (self.ttl, "running", self.lease, packed),
-        )
+        about = {"pid": self.pid, "host": socket.gethostname(), "program": self.program}
+        processes.register(self.client, self.uid, "running", self.ttl, self.lease, name, about)
 
-    def close(self) -> None:
-        """Disconnect every client of this process."""
-        for callback in reversed(self.at_close):
+    def guard(self) -> None:
+        """Have a keeper look after us, from the time others may come to wait for us."""
+        with self._lock:
+            if self._keeper is None and self.own_keeper:
+                self._keeper = keeper.start(self)
+
+    def end(self) -> None:
+        """A clean end: let go of everything, leave no key, stop our helpers."""
+        if self.pid != os.getpid():
+            return
+        for callback in reversed(self.at_end):
             callback()
-        self.at_close.clear()
+        if self.own_keeper:
+            with contextlib.suppress(ServerUnavailable):
+                processes.close(self.client, self.uid, self.ttl, "")
+                processes.forget(self.client, self.uid)
+                if self.uid == self.program:
+                    processes.stop_functions(self.client, self.program)
+        if self._keeper:
+            keeper.stop(self._keeper)
+        if self.server:
+            self.server.stop()
 
 
 class _Loan:
@@ -209,6 +223,8 @@ def _install(settings: Settings, uid: str, program: str) -> Session:
     )
     adopt(session)
     session.register(process.current_process().name)
+    # After the children are joined, which is what CPython does at priority 0.
+    util.Finalize(None, session.end, exitpriority=-100)
     return session
 
 
@@ -226,13 +242,14 @@ def _start() -> Session:
     check_server(settings.connection(), settings)
     uid = keys.new_id()
     session = _install(settings, uid, uid)
-    if server:
-        session.at_close.append(server.stop)
+    session.server = server
     return session
 
 
 def _after_fork(parent: Session) -> Session:
-    return _install(parent.settings, keys.new_id(), parent.program)
+    session = _install(parent.settings, keys.new_id(), parent.program)
+    session.guard()
+    return session
 
 
 def _reset_lock() -> None:
@@ -240,4 +257,10 @@ def _reset_lock() -> None:
     _starting = threading.RLock()
 
 
-os.register_at_fork(after_in_child=_reset_lock)
+def _guard_parent() -> None:
+    # The child knows our handles without our having pickled any.
+    if _current is not None and _current.pid == os.getpid():
+        _current.guard()
+
+
+os.register_at_fork(after_in_child=_reset_lock, after_in_parent=_guard_parent)

@@ -1,0 +1,166 @@
+"""The keeper: a small process that gives a program's signs of life.
+
+A thread of the program could not: one long call that holds the interpreter lock
+would make the program look dead, and a program that is killed could not say so.
+The keeper runs no user code. When the program is gone without a word it does
+what the program would have done: it passes on the locks it held, tells its
+children and idle functions, and deletes its keys.
+
+It is started when others may first come to wait for the program: at the first
+handle that is pickled, the first process, the first fork.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from .. import config
+from ..errors import ServerUnavailable
+from . import keys, processes
+from .client import Client
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .session import Session
+
+# Reads its parameters, and not a byte more: what follows them is the good-bye.
+_CODE = """
+import json, os, sys
+left, text = int(os.read(0, 8)), b''
+while left > len(text):
+    text += os.read(0, left - len(text))
+about = json.loads(text)
+sys.path[:] = about['path']
+from lithops_mp._store.keeper import main
+main(about)
+"""
+_BYE = b"bye\n"
+_PATIENCE = 5.0  # seconds a keeper may take to say good-bye
+
+
+def start(session: Session) -> subprocess.Popen[bytes]:
+    """Start the keeper of this process; it is ready some 100 ms later."""
+    keeper = _Keeper(
+        [sys.executable, "-I", "-S", "-c", _CODE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is not for it
+    )
+    about = {
+        "path": sys.path,
+        "pid": session.pid,
+        "uid": session.uid,
+        "program": session.program,
+        "ttl": session.ttl,
+        "heartbeat": config.get_parameter(config.HEARTBEAT),
+        "settings": session.settings.to_wire(),
+    }
+    assert keeper.stdin
+    with contextlib.suppress(BrokenPipeError):
+        text = json.dumps(about).encode()
+        keeper.stdin.write(b"%8d%b" % (len(text), text))
+        keeper.stdin.flush()
+    return keeper
+
+
+def stop(keeper: subprocess.Popen[bytes]) -> None:
+    """The program ends cleanly and has tidied up itself."""
+    assert keeper.stdin
+    with contextlib.suppress(OSError):
+        keeper.stdin.write(_BYE)
+        keeper.stdin.close()
+    try:
+        keeper.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        keeper.kill()
+        keeper.wait()
+
+
+class _Keeper(subprocess.Popen[bytes]):
+    def __del__(self) -> None:
+        """No complaint: a keeper outlives the program, and is not a fork's child."""
+
+
+def is_stopped(pid: int) -> bool:
+    """Is a process frozen (SIGSTOP, Ctrl-Z)? Then nobody should vouch for it."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
+    except OSError:
+        return False
+
+
+class Pulse:
+    """Gives the signs of life of one process, and keeps what it refers to."""
+
+    def __init__(self, client: Client, uid: str, pid: int, ttl: int, heartbeat: float) -> None:
+        self.client = client
+        self.uid = uid
+        self.pid = pid
+        self.ttl = ttl
+        self.renew_every = max(1, int(ttl / 4000 / heartbeat))
+        self.beats = 0
+
+    def beat(self) -> bool:
+        """One sign of life, unless the process is frozen. False if it was declared over."""
+        if is_stopped(self.pid):
+            return True
+        self.beats += 1
+        alive = processes.beat(self.client, self.uid, self.ttl)
+        if alive and self.beats % self.renew_every == 0:
+            processes.renew(self.client, self.uid)
+        return alive
+
+
+def main(about: dict[str, Any]) -> None:
+    """The keeper's life."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    uid, ttl = about["uid"], about["ttl"]
+    client = Client(Settings.from_wire(about["settings"]), f"k{keys.new_id()}.0")
+    pulse = Pulse(client, uid, about["pid"], ttl, about["heartbeat"])
+    if _watch(pulse, about["heartbeat"]):
+        return
+    with contextlib.suppress(ServerUnavailable):
+        why = "the main program, which was killed"
+        processes.finish(client, uid, processes.KILLED, why)
+        processes.close(client, uid, ttl, why)
+        processes.forget(client, uid)
+        if uid == about["program"]:
+            processes.stop_functions(client, uid)
+
+
+def _watch(pulse: Pulse, heartbeat: float) -> bool:
+    """Until the program says good-bye (True) or is gone (False)."""
+    stdin = 0
+    sources = [stdin]
+    step = heartbeat
+    if hasattr(os, "pidfd_open"):
+        try:
+            sources.append(os.pidfd_open(pulse.pid))
+        except ProcessLookupError:
+            return False
+    else:  # not Linux: see whether we were handed to another parent
+        step = min(heartbeat, 0.5)
+    due = time.monotonic() + heartbeat
+    while os.getppid() == pulse.pid:
+        ready = select.select(sources, [], [], step)[0]
+        if stdin in ready:
+            if os.read(stdin, len(_BYE)) == _BYE:
+                return True
+            sources.remove(stdin)  # closed without a word, as a killed program leaves it
+        elif ready:
+            return False
+        if time.monotonic() >= due:
+            due = time.monotonic() + heartbeat
+            with contextlib.suppress(ServerUnavailable):
+                pulse.beat()
+    return False

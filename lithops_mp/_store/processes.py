@@ -1,0 +1,122 @@
+"""Records of processes: what a supervisor, a keeper or a parent says about them.
+
+A record is written by whoever starts the process, claimed by the function that
+runs it, kept alive by its supervisor's heartbeat, and ended once: by the
+supervisor, which knows the exit code, or by whoever finds that the heartbeat
+stopped. All functions may be repeated, and run from several places at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgpack
+
+from . import families, keys
+from .client import Client
+from .families import Ref
+from .scripts import Argument, script
+
+KILLED = -9
+
+
+def register(
+    client: Client,
+    uid: str,
+    state: str,
+    ttl: int,
+    lease: int,
+    name: str,
+    about: Mapping[str, Argument],
+) -> None:
+    """Write a record, ``starting`` or ``running``; ``about`` is for people."""
+    packed: bytes = msgpack.packb({"name": name, **about})
+    client.call(script("process/register").on(keys.process(uid)), (ttl, state, lease, packed))
+
+
+class Status(NamedTuple):
+    """``word`` is STARTING, RUNNING, LAPSED, ENDED or GONE.
+
+    ``value`` is the exit code of an ENDED process, the silence in ms of a LAPSED one.
+    """
+
+    word: str
+    value: int = 0
+
+
+def status(client: Client, uid: str) -> Status:
+    """How a process is, by the server's clock."""
+    reply = client.call(script("process/status").on(keys.process(uid)), ())
+    word = reply[0].decode()
+    return Status(word, int(reply[1]) if word in ("LAPSED", "ENDED") else 0)
+
+
+def beat(client: Client, uid: str, ttl: int) -> bool:
+    """A sign of life. False if the process is over, as far as the record says."""
+    bound = script("process/beat").on(keys.process(uid), keys.objects(uid))
+    return bool(client.call(bound, (ttl,))[0] == b"OK")
+
+
+def renew(client: Client, uid: str) -> None:
+    """Keep what a living process refers to."""
+    client.calls([families.renew(ref) for ref in _objects(client, uid)])
+
+
+def finish(client: Client, uid: str, code: int, why: str) -> int:
+    """Write how a process ended; the code that counts, which the first one wrote."""
+    reply = client.call(script("process/finish").on(keys.process(uid)), (code, why))
+    return int(reply[1]) if reply[0] == b"ENDED" else code
+
+
+def order(client: Client, uid: str, word: str, signal: int, ttl: int) -> None:
+    """Tell a supervisor ``signal`` or ``parent`` (it has ended)."""
+    bound = script("process/order").on(keys.process(uid), keys.control(uid))
+    client.call(bound, (client.id, client.tick(), word, signal, ttl))
+
+
+def tell(
+    client: Client, to: str, kind: str, child: str, what: int, data: bytes, ttl: int
+) -> int:
+    """Append to an inbox; how many messages wait in it, 0 if its owner is gone."""
+    bound = script("process/tell").on(keys.inbox(to), keys.seen(to), keys.process(to))
+    args = (client.id, client.tick(), kind, child, what, data, ttl)
+    reply = client.call(bound, args)
+    return int(reply[1]) if reply[0] == b"OK" else 0
+
+
+def close(client: Client, uid: str, ttl: int, died: str) -> None:
+    """A process has ended: pass on what it held, let go of all it referred to.
+
+    ``died`` says how, for the next holder of its locks; it is empty after a
+    normal exit, which releases no lock. Its children are told.
+    """
+    held = _objects(client, uid)
+    client.calls([step for ref in held if (step := families.bury(ref, uid, died))])
+    client.calls([families.drop(ref, uid, ended=True) for ref in held])
+    for child in client.plain("SMEMBERS", keys.children(uid)):
+        order(client, child.decode(), "parent", 0, ttl)
+    client.plain(
+        "DEL",
+        *(name(uid) for name in (keys.objects, keys.children, keys.control, keys.spec)),
+        *(name(uid) for name in (keys.inbox, keys.seen)),
+    )
+
+
+def forget(client: Client, uid: str) -> None:
+    """Delete a record: nobody will ask for its exit code any more."""
+    client.plain("DEL", keys.process(uid), keys.control(uid), keys.spec(uid))
+
+
+def stop_functions(client: Client, program: str) -> None:
+    """End a program's idle functions."""
+    for runtime in client.plain("SMEMBERS", keys.runtimes(program)):
+        place = script("process/place").on(keys.idle(program, runtime.decode()))
+        while client.call(place, ("stop",))[0] == b"PLACED":
+            pass
+    client.plain("DEL", keys.runtimes(program))
+
+
+def _objects(client: Client, uid: str) -> list[Ref]:
+    members: Any = client.plain("SMEMBERS", keys.objects(uid))
+    return [Ref.parse(member.decode()) for member in members]

@@ -1,0 +1,175 @@
+"""Contexts: CPython's, with processes and objects of ours.
+
+There is one way to start a process, called ``lithops``. ``spawn`` and
+``forkserver`` are accepted as other names for it, since what they promise (a
+fresh interpreter that is sent what it needs) is what it does. ``fork`` promises
+the parent's memory, which no other machine has, and is refused.
+"""
+
+from __future__ import annotations
+
+from multiprocessing import context as _mp
+from multiprocessing.context import (
+    AuthenticationError,
+    BufferTooShort,
+    ProcessError,
+    TimeoutError,
+    assert_spawning,
+    get_spawning_popen,
+    set_spawning_popen,
+)
+from typing import Any, NoReturn
+
+from . import process
+
+__all__ = [
+    "AuthenticationError",
+    "BufferTooShort",
+    "ProcessError",
+    "TimeoutError",
+    "assert_spawning",
+    "get_spawning_popen",
+    "set_spawning_popen",
+]
+
+
+def _later(name: str) -> Any:
+    def missing(self: object, *args: object, **kwargs: object) -> NoReturn:
+        raise NotImplementedError(
+            f"lithops_mp has no {name} yet; it comes in a later version. Until then, take "
+            f"{name} from lithops.multiprocessing"
+        )
+
+    missing.__name__ = missing.__qualname__ = name
+    missing.__doc__ = f"Not there yet: raises NotImplementedError, as every call of {name} does."
+    return missing
+
+
+class LithopsContext(_mp.BaseContext):
+    """The context whose processes are Lithops functions."""
+
+    _name = "lithops"
+    Process = process.Process
+
+    def Lock(self) -> Any:
+        """A non-recursive lock."""
+        from .synchronize import Lock
+
+        return Lock(ctx=self.get_context())
+
+    def RLock(self) -> Any:
+        """A recursive lock."""
+        from .synchronize import RLock
+
+        return RLock(ctx=self.get_context())
+
+    def Condition(self, lock: Any = None) -> Any:
+        """A condition variable."""
+        from .synchronize import Condition
+
+        return Condition(lock, ctx=self.get_context())
+
+    def Semaphore(self, value: int = 1) -> Any:
+        """A semaphore."""
+        from .synchronize import Semaphore
+
+        return Semaphore(value, ctx=self.get_context())
+
+    def BoundedSemaphore(self, value: int = 1) -> Any:
+        """A bounded semaphore."""
+        from .synchronize import BoundedSemaphore
+
+        return BoundedSemaphore(value, ctx=self.get_context())
+
+    def Event(self) -> Any:
+        """An event."""
+        from .synchronize import Event
+
+        return Event(ctx=self.get_context())
+
+    def Barrier(self, parties: int, action: Any = None, timeout: float | None = None) -> Any:
+        """A barrier."""
+        from .synchronize import Barrier
+
+        return Barrier(parties, action, timeout, ctx=self.get_context())
+
+    Manager = _later("Manager")
+    Pipe = _later("Pipe")
+    Queue = _later("Queue")
+    JoinableQueue = _later("JoinableQueue")
+    SimpleQueue = _later("SimpleQueue")
+    Pool = _later("Pool")
+    RawValue = _later("RawValue")
+    RawArray = _later("RawArray")
+    Value = _later("Value")
+    Array = _later("Array")
+
+    def freeze_support(self) -> None:
+        """Nothing to do: functions run an interpreter, not this executable."""
+
+    def allow_connection_pickling(self) -> None:
+        """Nothing to do: connections pickle by name."""
+
+    def set_executable(self, executable: Any) -> None:
+        """Accepted and ignored: Lithops' configuration names the runtime."""
+
+    def set_forkserver_preload(self, module_names: Any) -> None:
+        """Accepted and ignored: functions import what they need."""
+
+    def get_context(self, method: str | None = None) -> Any:
+        """This context, or the one of that name. Raises ValueError for ``fork``."""
+        if method is None:
+            return self
+        if method == "fork":
+            raise ValueError(
+                "cannot find context for 'fork': a Lithops function does not have this "
+                "process's memory; use 'spawn' or 'lithops'"
+            )
+        if method not in _contexts:
+            raise ValueError(f"cannot find context for {method!r}")
+        return _contexts[method]
+
+
+class _Spawn(LithopsContext):
+    _name = "spawn"
+
+
+class _Forkserver(LithopsContext):
+    _name = "forkserver"
+
+
+_contexts = {c._name: c() for c in (LithopsContext, _Spawn, _Forkserver)}
+
+
+class DefaultContext(LithopsContext):
+    """What the functions of the module ``lithops_mp`` are bound to."""
+
+    def __init__(self) -> None:
+        self._actual: LithopsContext | None = None
+
+    def get_context(self, method: str | None = None) -> Any:
+        """The context that was set, or the one of that name."""
+        if method is not None:
+            return super().get_context(method)
+        if self._actual is None:
+            self._actual = _contexts["lithops"]
+        return self._actual
+
+    def set_start_method(self, method: str | None, force: bool = False) -> None:
+        """Choose among names for the same thing. Raises RuntimeError the second time."""
+        if self._actual is not None and not force:
+            raise RuntimeError("context has already been set")
+        self._actual = None if method is None and force else self.get_context(method)
+
+    def get_start_method(self, allow_none: bool = False) -> str | None:
+        """The name that was set; ``lithops`` by default."""
+        if self._actual is None and allow_none:
+            return None
+        return str(self.get_context()._name)
+
+    def get_all_start_methods(self) -> list[str]:
+        """The names there are, the default first."""
+        return list(_contexts)
+
+
+_default_context = DefaultContext()

@@ -1,0 +1,516 @@
+"""Launching: CPython's ``Popen`` contract over Lithops functions.
+
+A process is described in Redis (its record, and the pickled process object);
+then it is handed to a function of this program that is idle, or else Lithops is
+asked for a new one. ``start`` does not wait for the function: ``pid`` does.
+
+One listener thread per parent reads the parent's inbox and serves all its
+children: it notes that they started, writes their output to this program's
+file descriptors, and closes the write end of their sentinel when they end. The
+message about the end is a hint; every few seconds it asks the records, which
+also shows functions that died and launches that failed.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import os
+import pickle
+import queue
+import signal
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable
+from multiprocessing import context, process, util
+from multiprocessing.connection import wait as wait_for
+from typing import Any, ClassVar
+
+import cloudpickle
+
+from . import config
+from ._store import keys, processes
+from ._store.client import Client
+from ._store.scripts import script
+from ._store.session import Session, current
+from ._store.settings import backend_of, load_lithops_config
+from .errors import ServerUnavailable
+
+__all__ = ["Popen"]
+
+# Redis refuses strings over 512 MB; a large argument travels in such pieces.
+PIECE = 64 * 1024 * 1024
+
+# How often the records of children are asked, besides what the inbox tells.
+SAFETY = 2.0
+
+# Seconds an idle function may take to claim the process it was handed before
+# another one is invoked. Claiming is exclusive, so being early is harmless.
+CLAIM = 5.0
+
+# Lithops' localhost backend runs so many functions of an executor at a time; the
+# next executor takes over where one is full, so no process waits for another.
+FUNCTIONS_PER_EXECUTOR = 64
+
+# Seconds a function may run. Lithops wants a number; twenty days stand for no
+# limit, and other backends lower it to their own.
+EXECUTION_LIMIT = 20 * 86400
+
+
+class Popen:
+    """One child process, as its parent sees it."""
+
+    method = "lithops"
+
+    def __init__(self, process_obj: process.BaseProcess) -> None:
+        util._flush_std_streams()
+        self.returncode: int | None = None
+        self.uid = keys.new_id()
+        self.name = process_obj.name
+        self.placed = 0.0
+        self.future: Any = None
+        self._pid: int | None = None
+        self._started = threading.Event()
+        self._launch(process_obj)
+
+    # -- CPython's contract --
+
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        """The exit code, or None while the child runs. No round trip."""
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait for the end; the exit code, or None if ``timeout`` seconds passed first."""
+        if self.returncode is None:
+            wait_for([self.sentinel], timeout)
+        return self.returncode
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self._send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self._send_signal(signal.SIGKILL)
+
+    def interrupt(self) -> None:
+        """Send SIGINT."""
+        self._send_signal(signal.SIGINT)
+
+    def close(self) -> None:
+        """Close the sentinel."""
+        if self.sentinel >= 0:
+            os.close(self.sentinel)
+            self.sentinel = -1
+
+    def _send_signal(self, number: int) -> None:
+        if self.returncode is None:
+            session = current()
+            processes.order(session.client, self.uid, "signal", number, session.ttl)
+
+    @property
+    def pid(self) -> int | None:
+        """The pid on the machine it runs on; None until it is known."""
+        return self._pid
+
+    def wait_pid(self) -> int | None:
+        """The pid, once the child has started; None if it ended without starting."""
+        self._started.wait()
+        return self._pid
+
+    # -- what the listener calls --
+
+    def note_start(self, pid: int) -> None:
+        """The child runs."""
+        self._pid = pid
+        self._started.set()
+
+    def note_end(self, code: int) -> None:
+        """The child is over: whoever waits on the sentinel wakes."""
+        if self.returncode is None:
+            self.returncode = code
+            self._started.set()
+            os.close(self._alive)
+
+    # -- launching --
+
+    def _launch(self, process_obj: process.BaseProcess) -> None:
+        session = current()
+        session.guard()
+        listener = Listener.mine()
+        context.set_spawning_popen(self)
+        try:
+            with session.lending() as lent:
+                pickled = cloudpickle.dumps(process_obj)
+        finally:
+            context.set_spawning_popen(None)
+        header = pickle.dumps(self._describe(session, process_obj))
+        self.sentinel, self._alive = os.pipe()
+        try:
+            self._write(session, header, pickled, lent)
+            listener.add(self)  # it has a record now, which the listener may ask
+            if not self._place(session):
+                self.invoke()
+        except BaseException:
+            listener.remove(self)
+            os.close(self._alive)
+            self.close()
+            processes.close(session.client, self.uid, session.ttl, "")
+            processes.forget(session.client, self.uid)
+            raise
+
+    def _describe(self, session: Session, process_obj: process.BaseProcess) -> dict[str, Any]:
+        functions = Functions.mine()
+        spec: dict[str, Any] = {
+            "name": process_obj.name,
+            "daemon": process_obj.daemon,
+            "parent": session.uid,
+            "program": session.program,
+            "ttl": session.ttl,
+            "lease": session.lease,
+            "grace": config.get_parameter(config.PROGRAM_GRACE),
+            "heartbeat": config.get_parameter(config.HEARTBEAT),
+            "stream": config.get_parameter(config.STREAM_STDOUT),
+            "config": {**config.snapshot(), config.LITHOPS_CONFIG: functions.lithops_config},
+            "environ": {k: str(v) for k, v in config.get_parameter(config.ENV_VARS).items()},
+            "argv": sys.argv,
+            "main": getattr(sys.modules.get("__main__"), "__file__", None),
+        }
+        if functions.local:
+            spec |= {"cwd": os.getcwd(), "path": import_path()}
+        return spec
+
+    def _write(self, session: Session, header: bytes, pickled: bytes, lent: list[Any]) -> None:
+        client = session.client
+        client.plain("SADD", keys.children(session.uid), self.uid)
+        client.plain("PEXPIRE", keys.children(session.uid), session.ttl)
+        session.lend(lent, self.uid)
+        client.plain("DEL", keys.spec(self.uid))
+        client.plain("RPUSH", keys.spec(self.uid), header)
+        for start in range(0, len(pickled), PIECE):
+            client.plain("RPUSH", keys.spec(self.uid), pickled[start : start + PIECE])
+        client.plain("PEXPIRE", keys.spec(self.uid), session.ttl)
+        about = {"parent": session.uid, "program": session.program}
+        processes.register(
+            client, self.uid, "starting", session.ttl, session.lease, self.name, about
+        )
+
+    def _place(self, session: Session) -> bool:
+        idle = keys.idle(session.program, Functions.mine().runtime)
+        reply = session.client.call(script("process/place").on(idle), (self.uid,))
+        self.placed = time.monotonic()
+        return bool(reply[0] == b"PLACED")
+
+    def invoke(self) -> None:
+        """Have Lithops run a function for this process. Raises what Lithops raises."""
+        self.placed = 0.0
+        self.future = Functions.mine().invoke(self.uid)
+
+
+def import_path() -> list[str]:
+    """``sys.path`` as it is for a process in another folder."""
+    return [os.path.abspath(entry) for entry in sys.path]
+
+
+class Listener:
+    """The thread that reads this process's inbox."""
+
+    _mine: ClassVar[Listener | None] = None
+    _lock = threading.Lock()
+
+    def __init__(self) -> None:
+        self.session = current()
+        self.pid = os.getpid()
+        self.children: dict[str, Popen] = {}
+        self.client = Client(self.session.settings, f"{self.session.uid}.listener")
+        threading.Thread(target=self._run, name="lithops_mp listener", daemon=True).start()
+
+    @classmethod
+    def mine(cls) -> Listener:
+        """The listener of this operating-system process."""
+        with cls._lock:
+            if cls._mine is None or cls._mine.pid != os.getpid():
+                cls._mine = cls()
+            return cls._mine
+
+    def add(self, child: Popen) -> None:
+        """Look after a child."""
+        self.children[child.uid] = child
+
+    def remove(self, child: Popen) -> None:
+        """Look after it no longer."""
+        self.children.pop(child.uid, None)
+
+    def _run(self) -> None:
+        last = "0-0"
+        checked = time.monotonic()
+        while True:
+            try:
+                for ident, fields in self._read(last):
+                    last = ident.decode()
+                    self._handle(fields)
+                if time.monotonic() - checked > SAFETY:
+                    checked = time.monotonic()
+                    self._check()
+            except ServerUnavailable as error:
+                self._lost(error)
+                return
+
+    def _read(self, last: str) -> list[Any]:
+        """New messages. What was read before goes only now: a lost reply is read again."""
+        inbox = keys.inbox(self.session.uid)
+        found = self.client.messages(inbox, last, int(SAFETY * 1000))
+        if found:
+            self.client.plain("XTRIM", inbox, "MINID", found[0][0])
+        return found
+
+    def _handle(self, fields: list[bytes]) -> None:
+        message = dict(zip(fields[::2], fields[1::2], strict=True))
+        kind, what = message[b"kind"], int(message[b"what"])
+        if kind == b"out":
+            _write_all(what, message[b"data"])
+            return
+        child = self.children.get(message[b"child"].decode())
+        if child is None:
+            return
+        if kind == b"start":
+            child.note_start(what)
+        else:
+            self._bury(child, what)
+
+    def _bury(self, child: Popen, code: int) -> None:
+        self.remove(child)
+        processes.forget(self.client, child.uid)
+        self.client.plain("SREM", keys.children(self.session.uid), child.uid)
+        child.note_end(code)
+
+    def _check(self) -> None:
+        """Ask the records: what we were not told, and what nobody can tell us."""
+        for child in list(self.children.values()):
+            found = processes.status(self.client, child.uid)
+            if found.word == "ENDED":
+                self._bury(child, found.value)
+            elif found.word == "LAPSED":
+                self._give_up(child, "its function has given no sign of life", processes.KILLED)
+            elif found.word == "GONE":
+                self._give_up(child, "its record is gone from Redis", processes.KILLED)
+            elif found.word == "STARTING":
+                self._check_launch(child)
+
+    def _check_launch(self, child: Popen) -> None:
+        if child.placed and time.monotonic() - child.placed > CLAIM:
+            try:
+                child.invoke()
+            except Exception as error:
+                self._give_up(child, f"no function could be started for it: {error}", 1)
+        elif child.future is not None and child.future.over:
+            self._give_up(child, f"Lithops ended its function early; see {child.future.log}", 1)
+
+    def _give_up(self, child: Popen, why: str, code: int) -> None:
+        code = processes.finish(self.client, child.uid, code, f"{child.name}: {why}")
+        processes.close(self.client, child.uid, self.session.ttl, f"{child.name}: {why}")
+        _write_all(2, f"lithops_mp: {child.name} is lost: {why}\n".encode())
+        self._bury(child, code)
+
+    def _lost(self, error: ServerUnavailable) -> None:
+        if self.children:
+            _write_all(2, f"lithops_mp: child processes are lost: {error}\n".encode())
+        for child in list(self.children.values()):
+            self.remove(child)
+            child.note_end(processes.KILLED)
+        with self._lock:
+            if Listener._mine is self:
+                Listener._mine = None
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    """To the terminal, as a child of CPython's would: to the descriptor itself."""
+    view = memoryview(data)
+    with contextlib.suppress(OSError):
+        while view:
+            view = view[os.write(fd, view) :]
+
+
+class Call:
+    """One invocation of a function by Lithops."""
+
+    def __init__(self, future: Any) -> None:
+        self._future = future
+
+    @property
+    def over(self) -> bool:
+        """Has Lithops seen the end of it? It looks every two seconds."""
+        return bool(self._future.ready or self._future.success or self._future.done)
+
+    @property
+    def log(self) -> str:
+        """Where Lithops keeps its output."""
+        from lithops.constants import LOGS_DIR
+
+        return os.path.join(LOGS_DIR, f"{self._future.job_key}.log")
+
+
+class Functions:
+    """Lithops' executors for this process, under the present configuration.
+
+    All calls into Lithops come from one daemon thread: threads that Lithops
+    starts are then daemons, too, and do not hold up the program's end.
+    """
+
+    _mine: ClassVar[dict[str, Functions]] = {}
+    _lock = threading.Lock()
+    _pid = 0
+
+    def __init__(self, lithops_config: dict[str, Any], runtime: str) -> None:
+        self.lithops_config = lithops_config
+        self.local = backend_of(lithops_config) == "localhost"
+        self.runtime = runtime
+        self._executors: list[tuple[Any, list[Call]]] = []
+        self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        util.Finalize(self, self._end, exitpriority=-50)
+
+    @classmethod
+    def mine(cls) -> Functions:
+        """Those of this operating-system process and the present LITHOPS_CONFIG."""
+        overrides = config.get_parameter(config.LITHOPS_CONFIG)
+        found, _ = load_lithops_config(overrides)
+        runtime = keys.digest(repr(sorted(found.items())))
+        with cls._lock:
+            if cls._pid != os.getpid():
+                cls._mine, cls._pid = {}, os.getpid()
+            if runtime not in cls._mine:
+                cls._mine[runtime] = cls(found, runtime)
+            return cls._mine[runtime]
+
+    def invoke(self, uid: str) -> Call:
+        """A new function, which begins with the process ``uid``."""
+        session = current()
+        idle = config.get_parameter(config.IDLE_FUNCTION)
+        if idle is None:
+            idle = 10 if self.local else 0
+        order = {
+            "uid": uid,
+            "settings": session.settings.to_wire(),
+            "program": session.program,
+            "runtime": self.runtime,
+            "ttl": session.ttl,
+            # Others may use a function after us only if it does not end with us.
+            "idle": idle if session.uid == session.program else 0,
+            "path": import_path() if self.local else None,
+        }
+        done: concurrent.futures.Future[Call] = concurrent.futures.Future()
+        self._ask(lambda: self._invoke(pickle.dumps(order)), done)
+        return done.result()
+
+    def _ask(self, what: Callable[[], Any], done: concurrent.futures.Future[Any]) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._serve, name="lithops_mp launcher", daemon=True
+            )
+            self._thread.start()
+        self._requests.put((what, done))
+
+    def _serve(self) -> None:
+        while True:
+            what, done = self._requests.get()
+            try:
+                done.set_result(what())
+            except BaseException as error:
+                done.set_exception(error)
+
+    # -- in the launcher thread --
+
+    def _invoke(self, payload: bytes) -> Call:
+        executor, calls = self._executor()
+        future = executor.call_async(
+            _entry(),
+            (payload,),
+            timeout=EXECUTION_LIMIT,
+            include_modules=None if self.local else [],
+        )
+        call = Call(future)
+        calls.append(call)
+        return call
+
+    def _executor(self) -> tuple[Any, list[Call]]:
+        for executor, calls in self._executors:
+            calls[:] = [call for call in calls if not call.over]
+            if not self.local or len(calls) < FUNCTIONS_PER_EXECUTOR:
+                return executor, calls
+        self._executors.append((self._new_executor(), []))
+        return self._executors[-1]
+
+    def _new_executor(self) -> Any:
+        import lithops
+
+        settings = dict(self.lithops_config)
+        settings["lithops"] = {**(settings.get("lithops") or {}), "data_cleaner": False}
+        if self.local:
+            settings["lithops"].setdefault("backend", "localhost")
+            settings["lithops"].setdefault("storage", "localhost")
+            local = {"runtime": sys.executable, **(settings.get("localhost") or {})}
+            workers = max(FUNCTIONS_PER_EXECUTOR, local.get("worker_processes", 0))
+            settings["localhost"] = {**local, "worker_processes": workers, "version": 2}
+        return lithops.FunctionExecutor(config=settings, log_level=None)
+
+    def _end(self) -> None:
+        """The program is over, and its children are: end the functions, leave no file."""
+        if self._pid != os.getpid() or not self._executors:
+            return
+        session = current()
+        if session.uid == session.program:
+            with contextlib.suppress(ServerUnavailable):
+                processes.stop_functions(session.client, session.program)
+        for executor, _ in self._executors:
+            executor.__exit__(None, None, None)
+            _clean(executor)
+
+
+def _clean(executor: Any) -> None:
+    """Delete what an executor's jobs left in Lithops' storage and folders."""
+    import shutil
+
+    from lithops.constants import JOBS_DIR, JOBS_PREFIX, LOGS_DIR, MODULES_DIR
+
+    prefix = f"{JOBS_PREFIX}/{executor.executor_id}"
+    with contextlib.suppress(Exception):
+        bucket = executor.internal_storage.bucket
+        found = executor.storage.list_keys(bucket, prefix=prefix)
+        if found:
+            executor.storage.delete_objects(bucket, found)
+    if executor.backend != "localhost":
+        return
+    for folder in (JOBS_DIR, LOGS_DIR, MODULES_DIR):
+        with contextlib.suppress(OSError):
+            for name in os.listdir(folder):
+                if name.startswith(executor.executor_id):
+                    path = os.path.join(folder, name)
+                    if os.path.isdir(path):
+                        shutil.rmtree(path, ignore_errors=True)
+                    else:
+                        os.unlink(path)
+
+
+def _entry() -> Callable[[bytes], None]:
+    """What Lithops runs. It travels by value, so it finds us by the path it brings."""
+
+    def lithops_mp_function(payload: bytes) -> None:
+        import pickle
+        import sys
+
+        path = pickle.loads(payload)["path"]
+        if path:
+            sys.path[:] = path
+        from lithops_mp.worker import host
+
+        host(payload)
+
+    # cloudpickle sends the functions of __main__ by value.
+    return types.FunctionType(
+        lithops_mp_function.__code__,
+        {"__builtins__": __builtins__, "__name__": "__main__"},
+        "lithops_mp_function",
+    )

@@ -1,0 +1,55 @@
+"""Processes: CPython's ``BaseProcess``, launched as Lithops functions.
+
+Who we are, who our children are and who our parent is, is CPython's own state
+(``multiprocessing.process``), so programs that ask there get the same answers.
+"""
+
+from __future__ import annotations
+
+import os
+from multiprocessing import process as _mp
+from multiprocessing.process import (
+    AuthenticationString,
+    BaseProcess,
+    active_children,
+    current_process,
+    parent_process,
+)
+from typing import Any
+
+__all__ = [
+    "AuthenticationString",
+    "BaseProcess",
+    "Process",
+    "active_children",
+    "current_process",
+    "parent_process",
+]
+
+
+class Process(BaseProcess):
+    """A process that runs as a Lithops function; the interface of ``threading.Thread``.
+
+    ``start`` returns when the process is on its way, not when it runs. ``pid``
+    waits until it does; it is the pid on the machine it runs on. A process whose
+    function is lost counts as killed: ``exitcode`` -9.
+    """
+
+    _start_method = None  # CPython's bootstrap would look it up among its own
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: N802 - CPython's name
+        from .popen_lithops import Popen
+
+        return Popen(process_obj)
+
+    @property
+    def ident(self) -> int | None:
+        """The process id, or None before ``start``; waits until the process runs."""
+        self._check_closed()  # type: ignore[attr-defined]
+        if self is _mp.current_process():
+            return os.getpid()
+        popen = self._popen  # type: ignore[attr-defined]
+        return popen and popen.wait_pid()
+
+    pid = ident
