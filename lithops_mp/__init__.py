@@ -8,6 +8,9 @@ differ from CPython.
 
 from __future__ import annotations
 
+import importlib
+import importlib.abc
+import sys
 from typing import Any
 
 from . import config, context
@@ -23,18 +26,29 @@ globals().update((name, getattr(context._default_context, name)) for name in _na
 
 __all__ = [*_names, "config"]  # noqa: PLE0604 - the names are strings
 
-_SUBMODULES = ("context", "process", "synchronize", "errors", "config")
 _LATER = (
-    "connection", "dummy", "heap", "managers", "pool", "queues", "reduction",
-    "resource_sharer", "shared_memory", "sharedctypes", "util",
+    "connection", "heap", "managers", "pool", "queues", "resource_sharer", "shared_memory",
+    "sharedctypes",
 )
 
 
 def __getattr__(name: str) -> Any:
-    import importlib
-
-    if name in _SUBMODULES:
+    if name in ("dummy", "process", "reduction", "synchronize", "util", *_LATER):
         return importlib.import_module(f"{__name__}.{name}")
-    if name in _LATER:
-        raise NotImplementedError(f"lithops_mp has no module {name!r} yet; it comes in a later version")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class _Later(importlib.abc.MetaPathFinder):
+    """Says of CPython's submodules that are still missing that they are to come."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        package, _, name = fullname.rpartition(".")
+        if package == __name__ and name in _LATER:
+            raise ModuleNotFoundError(
+                f"lithops_mp has no module {name!r} yet; it comes in a later version. Until "
+                "then, take what it has from lithops.multiprocessing",
+                name=fullname,
+            )
+
+
+sys.meta_path.append(_Later())
