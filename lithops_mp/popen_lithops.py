@@ -18,6 +18,8 @@ import contextlib
 import os
 import pickle
 import queue
+import re
+import shlex
 import signal
 import sys
 import threading
@@ -138,7 +140,6 @@ class Popen:
 
     def _launch(self, process_obj: process.BaseProcess) -> None:
         session = current()
-        session.guard()
         listener = Listener.mine()
         context.set_spawning_popen(self)
         try:
@@ -159,6 +160,7 @@ class Popen:
             self.close()
             processes.close(session.client, self.uid, session.ttl, "")
             processes.forget(session.client, self.uid)
+            session.client.plain("SREM", keys.children(session.uid), self.uid)
             raise
 
     def _describe(self, session: Session, process_obj: process.BaseProcess) -> dict[str, Any]:
@@ -212,6 +214,28 @@ class Popen:
 def import_path() -> list[str]:
     """``sys.path`` as it is for a process in another folder."""
     return [os.path.abspath(entry) for entry in sys.path]
+
+
+def interpreter() -> str:
+    """This Python, under a name that Lithops accepts.
+
+    Lithops takes the path of an interpreter for a container image's name, in which
+    neither a space nor most punctuation may stand. A path with them is called by a
+    small script beside the runner that Lithops keeps in its folder.
+    """
+    if re.fullmatch(r"[A-Za-z0-9_/.:-]+", sys.executable):
+        return sys.executable
+    from lithops.constants import LITHOPS_TEMP_DIR
+
+    path = os.path.join(LITHOPS_TEMP_DIR, f"python-{keys.digest(sys.executable)}")
+    if not os.path.exists(path):
+        os.makedirs(LITHOPS_TEMP_DIR, exist_ok=True)
+        staged = f"{path}.{os.getpid()}"
+        with open(staged, "w") as file:
+            file.write(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+        os.chmod(staged, 0o755)
+        os.replace(staged, path)
+    return path
 
 
 class Listener:
@@ -291,6 +315,10 @@ class Listener:
         for child in list(self.children.values()):
             found = processes.status(self.client, child.uid)
             if found.word == "ENDED":
+                # Its supervisor may have died between writing so and acting on it.
+                why = f"{child.name}, which ended with exit code {found.value}"
+                died = why if found.value else ""
+                processes.close(self.client, child.uid, self.session.ttl, died)
                 self._bury(child, found.value)
             elif found.word == "LAPSED":
                 self._give_up(child, "its function has given no sign of life", processes.KILLED)
@@ -451,7 +479,7 @@ class Functions:
         if self.local:
             settings["lithops"].setdefault("backend", "localhost")
             settings["lithops"].setdefault("storage", "localhost")
-            local = {"runtime": sys.executable, **(settings.get("localhost") or {})}
+            local = {"runtime": interpreter(), **(settings.get("localhost") or {})}
             workers = max(FUNCTIONS_PER_EXECUTOR, local.get("worker_processes", 0))
             settings["localhost"] = {**local, "worker_processes": workers, "version": 2}
         return lithops.FunctionExecutor(config=settings, log_level=None)
@@ -514,3 +542,12 @@ def _entry() -> Callable[[bytes], None]:
         {"__builtins__": __builtins__, "__name__": "__main__"},
         "lithops_mp_function",
     )
+
+
+def _after_fork() -> None:
+    # Another thread may have held them when this process was forked off.
+    Listener._lock = threading.Lock()
+    Functions._lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

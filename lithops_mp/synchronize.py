@@ -24,12 +24,13 @@ from typing import Any, ClassVar
 
 from . import config, protocols
 from ._store.families import Ref
+from ._store.replies import fault
 from ._store.session import current
 from .errors import LockLost, OwnerDied, OwnerDiedWarning
 
 __all__ = ["Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore"]
 
-SEM_VALUE_MAX = _mp.SEM_VALUE_MAX
+SEM_VALUE_MAX: int = _mp.SEM_VALUE_MAX  # type: ignore[attr-defined]  # typeshed lacks it
 LOCK, RLOCK, SEMAPHORE = "lock", "rlock", "sem"
 
 
@@ -66,6 +67,14 @@ class Handle:
 
     def _details(self) -> tuple[Any, ...]:
         return ()
+
+
+def _after_fork() -> None:
+    # Another thread may have held it when this process was forked off.
+    Handle._live_lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _find(cls: type[Handle], ref: Ref, *args: Any) -> Any:
@@ -206,7 +215,7 @@ class SemLock(Handle):
     def _look(self) -> list[Any]:
         reply = current().client.call(self.keys.look, ())
         if reply[0] != b"VALUE":
-            raise protocols.fault(reply, self.kind)
+            raise fault(reply, self.kind)
         return reply
 
 
@@ -286,7 +295,7 @@ class _CondHandle(Handle):
         """How many are waiting."""
         reply = current().client.call(self.keys.look, ())
         if reply[0] != b"VALUE":
-            raise protocols.fault(reply, "condition")
+            raise fault(reply, "condition")
         return int(reply[1])
 
     _get_value = get_value
@@ -335,7 +344,7 @@ class Condition(_mp.Condition):
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self._lock, self._sleeping_count = state
-        self._make_methods()
+        self._make_methods()  # type: ignore[attr-defined]  # typeshed lacks it
 
     def wait(self, timeout: float | None = None) -> bool:
         """Release the lock, wait for a notify, and hold the lock again.
@@ -480,7 +489,7 @@ class Barrier(threading.Barrier):
     def _look(self) -> list[Any]:
         reply = current().client.call(self._handle.keys.look, ())
         if reply[0] != b"VALUE":
-            raise protocols.fault(reply, "Barrier")
+            raise fault(reply, "Barrier")
         return reply
 
     @property

@@ -150,11 +150,11 @@ SCRIPTS: dict[
     ),
     "process/beat": (
         1,
-        "97543bc15860381e646a6ee7f842f1fe6d7dc473",
-        ('record', 'objects'),
-        ('ttl',),
+        "81ef08310a522975d45c01a33793ada176047a6d",
+        ('record', 'objects', 'children', 'control', 'inbox', 'seen'),
+        ('ttl', 'frozen'),
         ('ENDED', 'GONE', 'OK'),
-        "-- lithops_mp process/beat 1\nlocal function now()\n  local t = redis.call('TIME')\n  return t[1] * 1000 + math.floor(t[2] / 1000)\nend\nlocal record, objects, ttl = KEYS[1], KEYS[2], ARGV[1]\nlocal s = redis.call('HMGET', record, 'state', 'code')\nif not s[1] then return {'GONE'} end\nif s[1] == 'ended' then return {'ENDED', s[2]} end\nredis.call('HSET', record, 'beat', now())\nredis.call('PEXPIRE', record, ttl)\nredis.call('PEXPIRE', objects, ttl)\nreturn {'OK'}\n",
+        "-- lithops_mp process/beat 1\nlocal function now()\n  local t = redis.call('TIME')\n  return t[1] * 1000 + math.floor(t[2] / 1000)\nend\nlocal record, ttl, frozen = KEYS[1], ARGV[1], ARGV[2]\nlocal s = redis.call('HMGET', record, 'state', 'code')\nif not s[1] then return {'GONE'} end\nif s[1] == 'ended' then return {'ENDED', s[2]} end\nlocal at = now()\nredis.call('HSET', record, 'kept', at)\nif frozen == '0' then redis.call('HSET', record, 'beat', at) end\nfor _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ttl) end\nreturn {'OK'}\n",
     ),
     "process/claim": (
         1,
@@ -214,11 +214,11 @@ SCRIPTS: dict[
     ),
     "process/status": (
         1,
-        "e24b75a54ba450eb2907131a145deacda6b62da3",
+        "2a25ea830094626fc7f4c296f3b4d0c440c00ef0",
         ('record',),
         (),
         ('ENDED', 'GONE', 'LAPSED', 'RUNNING', 'STARTING'),
-        "-- lithops_mp process/status 1\nlocal function now()\n  local t = redis.call('TIME')\n  return t[1] * 1000 + math.floor(t[2] / 1000)\nend\nlocal s = redis.call('HMGET', KEYS[1], 'state', 'beat', 'lease', 'code', 'name', 'pid')\nif not s[1] then return {'GONE'} end\nif s[1] == 'ended' then return {'ENDED', s[4], s[5]} end\nif s[1] == 'starting' then return {'STARTING'} end\nlocal silence = now() - tonumber(s[2])\nif silence > tonumber(s[3]) then return {'LAPSED', silence, s[5]} end\nreturn {'RUNNING', s[6]}\n",
+        "-- lithops_mp process/status 1\nlocal function now()\n  local t = redis.call('TIME')\n  return t[1] * 1000 + math.floor(t[2] / 1000)\nend\nlocal s = redis.call('HMGET', KEYS[1], 'state', 'beat', 'lease', 'code', 'name', 'pid', 'kept')\nif not s[1] then return {'GONE'} end\nif s[1] == 'ended' then return {'ENDED', s[4], s[5]} end\nif s[1] == 'starting' then return {'STARTING'} end\nlocal at, lease = now(), tonumber(s[3])\nlocal silence = at - tonumber(s[2])\nif silence > lease then\n  local kept = s[7] and at - tonumber(s[7]) <= lease\n  return {'LAPSED', silence, s[5], kept and '1' or '0'}\nend\nreturn {'RUNNING', s[6]}\n",
     ),
     "process/tell": (
         1,

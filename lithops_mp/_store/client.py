@@ -42,6 +42,9 @@ SILENCE = 20.0
 RECONNECT = 20.0
 RECONNECT_EMBEDDED = 1.0
 
+# How often a script is loaded for one call.
+LOADS = 100
+
 _BROKEN = (ConnectionError, TimeoutError, ReadOnlyError)
 
 
@@ -74,8 +77,7 @@ class Client:
             try:
                 return self._exchange(packet)
             except NoScriptError:
-                self._load(bound.script)
-                return self._exchange(packet)
+                return self._load_and_repeat(bound.script, packet)
         except _BROKEN as error:
             return self._persist([packet], [bound.script], error)[0]
         except RedisError as error:
@@ -163,50 +165,75 @@ class Client:
         protocol, which may still clean up (withdraw a ticket) before it passes
         it on.
         """
-        try:
-            step = next(protocol)
-            while True:
-                try:
+        step: Command | None = None
+        reply = None
+        caught: BaseException | None = None
+        while True:
+            # A signal may raise between any two steps of this loop, too.
+            try:
+                while True:
+                    if caught is None:
+                        step = protocol.send(reply)
+                    else:
+                        error, caught = caught, None
+                        step = protocol.throw(error)
                     reply = self.execute(step)
-                except BaseException as error:
-                    step = protocol.throw(error)
-                else:
-                    step = protocol.send(reply)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            except BaseException as error:
+                if protocol.gi_frame is None:  # type: ignore[attr-defined]  # it has ended
+                    raise
+                caught = error
 
     # -- the wire --
 
     def _exchange(self, packet: bytes) -> Any:
         connection = self._connection
         self.round_trips += 1
-        connection.send_packed_command((packet,), check_health=False)
-        return connection.read_response(disable_decoding=True)
+        try:
+            connection.send_packed_command((packet,), check_health=False)
+            return connection.read_response(disable_decoding=True)
+        except ResponseError:
+            raise
+        except BaseException:
+            # An answer may be on its way that the next request must not get.
+            connection.disconnect()
+            raise
 
     def _exchange_all(self, packets: list[bytes], scripts: list[Script]) -> list[Any]:
         connection = self._connection
         self.round_trips += 1
-        connection.send_packed_command((b"".join(packets),), check_health=False)
         replies: list[Any] = []
         failed: ResponseError | None = None
-        for _ in packets:
-            try:
-                replies.append(connection.read_response(disable_decoding=True))
-            except NoScriptError as error:
-                replies.append(error)
-            except ResponseError as error:
-                failed = error
+        try:
+            connection.send_packed_command((b"".join(packets),), check_health=False)
+            for _ in packets:
+                try:
+                    replies.append(connection.read_response(disable_decoding=True))
+                except NoScriptError as error:
+                    replies.append(error)
+                except ResponseError as error:
+                    failed = error
+        except BaseException:
+            connection.disconnect()
+            raise
         if failed:
             raise failed
         for i, reply in enumerate(replies):
             if isinstance(reply, NoScriptError):
-                self._load(scripts[i])
-                replies[i] = self._exchange(packets[i])
+                replies[i] = self._load_and_repeat(scripts[i], packets[i])
         return replies
 
-    def _load(self, script: Script) -> None:
-        self._exchange(command("SCRIPT", "LOAD", script.source))
+    def _load_and_repeat(self, script: Script, packet: bytes) -> Any:
+        # Somebody's SCRIPT FLUSH may come in between, but not for ever.
+        for _ in range(LOADS):
+            self._exchange(command("SCRIPT", "LOAD", script.source))
+            try:
+                return self._exchange(packet)
+            except NoScriptError as error:
+                lost = error
+        raise lost
 
     def _persist(
         self, packets: list[bytes], scripts: list[Script], error: RedisError

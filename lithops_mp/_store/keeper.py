@@ -6,8 +6,8 @@ The keeper runs no user code. When the program is gone without a word it does
 what the program would have done: it passes on the locks it held, tells its
 children and idle functions, and deletes its keys.
 
-It is started when others may first come to wait for the program: at the first
-handle that is pickled, the first process, the first fork.
+It is started with the program's session, and sleeps until the first sign of life
+is due: a program that ends before costs one bare interpreter, some 10 ms.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import contextlib
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
 import time
@@ -33,11 +32,23 @@ if TYPE_CHECKING:
 
 # Reads its parameters, and not a byte more: what follows them is the good-bye.
 _CODE = """
-import json, os, sys
+import json, os, select, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
 left, text = int(os.read(0, 8)), b''
 while left > len(text):
     text += os.read(0, left - len(text))
 about = json.loads(text)
+sources = [0]
+if hasattr(os, 'pidfd_open'):
+    try:
+        sources.append(os.pidfd_open(about['pid']))
+    except ProcessLookupError:
+        pass
+if os.getppid() == about['pid']:
+    ready = select.select(sources, [], [], about['every'])[0]
+    if 0 in ready and os.read(0, 4) == b'bye\\n':
+        sys.exit()
 sys.path[:] = about['path']
 from lithops_mp._store.keeper import main
 main(about)
@@ -47,7 +58,7 @@ _PATIENCE = 5.0  # seconds a keeper may take to say good-bye
 
 
 def start(session: Session) -> subprocess.Popen[bytes]:
-    """Start the keeper of this process; it is ready some 100 ms later."""
+    """Start the keeper of this process."""
     keeper = _Keeper(
         [sys.executable, "-I", "-S", "-c", _CODE],
         stdin=subprocess.PIPE,
@@ -59,8 +70,10 @@ def start(session: Session) -> subprocess.Popen[bytes]:
         "pid": session.pid,
         "uid": session.uid,
         "program": session.program,
+        "record": session.record,
         "ttl": session.ttl,
-        "heartbeat": config.get_parameter(config.HEARTBEAT),
+        "lease": session.lease,
+        "every": interval(config.get_parameter(config.HEARTBEAT), session.ttl),
         "settings": session.settings.to_wire(),
     }
     assert keeper.stdin
@@ -98,6 +111,11 @@ def is_stopped(pid: int) -> bool:
         return False
 
 
+def interval(heartbeat: float, ttl: int) -> float:
+    """Seconds between two signs of life, which also keep what expires after ``ttl`` ms."""
+    return min(heartbeat, ttl / 4000)
+
+
 class Pulse:
     """Gives the signs of life of one process, and keeps what it refers to."""
 
@@ -106,28 +124,28 @@ class Pulse:
         self.uid = uid
         self.pid = pid
         self.ttl = ttl
-        self.renew_every = max(1, int(ttl / 4000 / heartbeat))
+        self.every = interval(heartbeat, ttl)
+        self.renew_every = max(1, int(ttl / 4000 / self.every))
         self.beats = 0
 
     def beat(self) -> bool:
-        """One sign of life, unless the process is frozen. False if it was declared over."""
-        if is_stopped(self.pid):
-            return True
+        """One sign of life. False if the process was declared over, or its record is gone.
+
+        For a frozen process it only says that somebody looks after it: what it
+        refers to stays, but its locks may be given to others.
+        """
         self.beats += 1
-        alive = processes.beat(self.client, self.uid, self.ttl)
+        alive = processes.beat(self.client, self.uid, self.ttl, frozen=is_stopped(self.pid))
         if alive and self.beats % self.renew_every == 0:
             processes.renew(self.client, self.uid)
         return alive
 
 
 def main(about: dict[str, Any]) -> None:
-    """The keeper's life."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    """The keeper's life, from the first sign of life on."""
     uid, ttl = about["uid"], about["ttl"]
     client = Client(Settings.from_wire(about["settings"]), f"k{keys.new_id()}.0")
-    pulse = Pulse(client, uid, about["pid"], ttl, about["heartbeat"])
-    if _watch(pulse, about["heartbeat"]):
+    if _watch(client, about):
         return
     with contextlib.suppress(ServerUnavailable):
         why = "the main program, which was killed"
@@ -138,20 +156,28 @@ def main(about: dict[str, Any]) -> None:
             processes.stop_functions(client, uid)
 
 
-def _watch(pulse: Pulse, heartbeat: float) -> bool:
+def _watch(client: Client, about: dict[str, Any]) -> bool:
     """Until the program says good-bye (True) or is gone (False)."""
+    uid, pid, ttl = about["uid"], about["pid"], about["ttl"]
+    pulse = Pulse(client, uid, pid, ttl, about["every"])
     stdin = 0
     sources = [stdin]
-    step = heartbeat
+    step = pulse.every
     if hasattr(os, "pidfd_open"):
         try:
-            sources.append(os.pidfd_open(pulse.pid))
+            sources.append(os.pidfd_open(pid))
         except ProcessLookupError:
             return False
     else:  # not Linux: see whether we were handed to another parent
-        step = min(heartbeat, 0.5)
-    due = time.monotonic() + heartbeat
-    while os.getppid() == pulse.pid:
+        step = min(step, 0.5)
+    due = 0.0
+    while os.getppid() == pid:
+        if time.monotonic() >= due:
+            due = time.monotonic() + pulse.every
+            with contextlib.suppress(ServerUnavailable):
+                if not pulse.beat():
+                    # The server lost its data: what is created from now on has an owner.
+                    processes.register(client, uid, "running", ttl, about["lease"], **about["record"])
         ready = select.select(sources, [], [], step)[0]
         if stdin in ready:
             if os.read(stdin, len(_BYE)) == _BYE:
@@ -159,8 +185,4 @@ def _watch(pulse: Pulse, heartbeat: float) -> bool:
             sources.remove(stdin)  # closed without a word, as a killed program leaves it
         elif ready:
             return False
-        if time.monotonic() >= due:
-            due = time.monotonic() + heartbeat
-            with contextlib.suppress(ServerUnavailable):
-                pulse.beat()
     return False

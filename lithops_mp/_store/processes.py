@@ -36,9 +36,11 @@ def register(
 
 
 class Status(NamedTuple):
-    """``word`` is STARTING, RUNNING, LAPSED, ENDED or GONE.
+    """``word`` is STARTING, RUNNING, FROZEN, LAPSED, ENDED or GONE.
 
-    ``value`` is the exit code of an ENDED process, the silence in ms of a LAPSED one.
+    ``value`` is the exit code of an ENDED process, the silence in ms of a LAPSED
+    or FROZEN one. Both have lost their locks; somebody still looks after a frozen
+    one, so it may come back.
     """
 
     word: str
@@ -49,13 +51,16 @@ def status(client: Client, uid: str) -> Status:
     """How a process is, by the server's clock."""
     reply = client.call(script("process/status").on(keys.process(uid)), ())
     word = reply[0].decode()
-    return Status(word, int(reply[1]) if word in ("LAPSED", "ENDED") else 0)
+    if word == "LAPSED":
+        return Status("FROZEN" if reply[3] == b"1" else word, int(reply[1]))
+    return Status(word, int(reply[1]) if word == "ENDED" else 0)
 
 
-def beat(client: Client, uid: str, ttl: int) -> bool:
-    """A sign of life. False if the process is over, as far as the record says."""
-    bound = script("process/beat").on(keys.process(uid), keys.objects(uid))
-    return bool(client.call(bound, (ttl,))[0] == b"OK")
+def beat(client: Client, uid: str, ttl: int, *, frozen: bool = False) -> bool:
+    """A sign of life, or only of being looked after. False if the record says otherwise."""
+    names = keys.process, keys.objects, keys.children, keys.control, keys.inbox, keys.seen
+    bound = script("process/beat").on(*(name(uid) for name in names))
+    return bool(client.call(bound, (ttl, int(frozen)))[0] == b"OK")
 
 
 def renew(client: Client, uid: str) -> None:
@@ -69,10 +74,11 @@ def finish(client: Client, uid: str, code: int, why: str) -> int:
     return int(reply[1]) if reply[0] == b"ENDED" else code
 
 
-def order(client: Client, uid: str, word: str, signal: int, ttl: int) -> None:
-    """Tell a supervisor ``signal`` or ``parent`` (it has ended)."""
+def order(client: Client, uid: str, word: str, signal: int, ttl: int) -> bool:
+    """Tell a supervisor ``signal`` or ``parent`` (it has ended). False if there is no record."""
     bound = script("process/order").on(keys.process(uid), keys.control(uid))
-    client.call(bound, (client.id, client.tick(), word, signal, ttl))
+    reply = client.call(bound, (client.id, client.tick(), word, signal, ttl))
+    return bool(reply[0] != b"GONE")
 
 
 def tell(
@@ -95,7 +101,9 @@ def close(client: Client, uid: str, ttl: int, died: str) -> None:
     client.calls([step for ref in held if (step := families.bury(ref, uid, died))])
     client.calls([families.drop(ref, uid, ended=True) for ref in held])
     for child in client.plain("SMEMBERS", keys.children(uid)):
-        order(client, child.decode(), "parent", 0, ttl)
+        if not order(client, child.decode(), "parent", 0, ttl):
+            # Described, but not registered: we died on the way.
+            close(client, child.decode(), ttl, "")
     client.plain(
         "DEL",
         *(name(uid) for name in (keys.objects, keys.children, keys.control, keys.spec)),

@@ -104,7 +104,6 @@ class Session:
 
     def export(self, ref: Ref) -> None:
         """A handle is being pickled: keep the object while it is on its way."""
-        self.guard()
         lending = getattr(self._local, "lending", None)
         if lending is None:
             step = families.refer(ref, "pin" + keys.new_id(), families.PIN_MS)
@@ -127,6 +126,10 @@ class Session:
         self.client.calls([families.note(ref, uid, self.ttl) for ref in refs])
         self.client.calls([families.refer(ref, uid) for ref in refs])
 
+    def inherit(self, parent: Session) -> None:
+        """Refer to what the process referred to that we were forked from."""
+        self.lend(parent._referred, self.uid)
+
     def drop(self, ref: Ref) -> None:
         """A handle was collected; the object is let go at the next call. No I/O."""
         self._dropped.append(ref)
@@ -143,16 +146,12 @@ class Session:
 
     # -- the process itself --
 
-    def register(self, name: str) -> None:
-        """Write this process's record, as running."""
+    def start(self) -> None:
+        """Write this process's record, as running, and have a keeper look after us."""
         about = {"pid": self.pid, "host": socket.gethostname(), "program": self.program}
-        processes.register(self.client, self.uid, "running", self.ttl, self.lease, name, about)
-
-    def guard(self) -> None:
-        """Have a keeper look after us, from the time others may come to wait for us."""
-        with self._lock:
-            if self._keeper is None and self.own_keeper:
-                self._keeper = keeper.start(self)
+        self.record = {"name": process.current_process().name, "about": about}
+        processes.register(self.client, self.uid, "running", self.ttl, self.lease, **self.record)
+        self._keeper = keeper.start(self)
 
     def end(self) -> None:
         """A clean end: let go of everything, leave no key, stop our helpers."""
@@ -222,7 +221,7 @@ def _install(settings: Settings, uid: str, program: str) -> Session:
         lease=_milliseconds(config.LEASE),
     )
     adopt(session)
-    session.register(process.current_process().name)
+    session.start()
     # After the children are joined, which is what CPython does at priority 0.
     util.Finalize(None, session.end, exitpriority=-100)
     return session
@@ -248,7 +247,7 @@ def _start() -> Session:
 
 def _after_fork(parent: Session) -> Session:
     session = _install(parent.settings, keys.new_id(), parent.program)
-    session.guard()
+    session.inherit(parent)
     return session
 
 
@@ -257,10 +256,4 @@ def _reset_lock() -> None:
     _starting = threading.RLock()
 
 
-def _guard_parent() -> None:
-    # The child knows our handles without our having pickled any.
-    if _current is not None and _current.pid == os.getpid():
-        _current.guard()
-
-
-os.register_at_fork(after_in_child=_reset_lock, after_in_parent=_guard_parent)
+os.register_at_fork(after_in_child=_reset_lock)

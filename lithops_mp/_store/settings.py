@@ -587,7 +587,7 @@ def check_server(connection: AbstractConnection, settings: Settings) -> None:
             f"{version or 'of an unknown version'}, and lithops_mp needs Redis 6.2 or later, "
             f"or Valkey. Upgrade it, or name another one."
         )
-    if info.get("redis_mode") == "cluster":
+    if info.get("cluster_enabled") == "1":
         connection.disconnect()
         raise ConfigurationError(
             _NO_CLUSTER.format(what=f"The address {settings.address} (from {settings.source})")
