@@ -116,7 +116,9 @@ class SemKeys:
         self.ident = ident
         self.kind = kind
         where = keys.state(ident), keys.waiters(ident)
-        self.acquire = script("sem/acquire").on(*where).given(kind)
+        acquire = script("sem/acquire").on(*where)
+        self.acquire = acquire.given(kind, 1)
+        self.attempt = acquire.given(kind, 0)
         self.release = script("sem/release").on(*where).given(kind, maxvalue)
         self.depose = script("sem/depose").on(*where)
         self.look = script("sem/look").on(*where)
@@ -132,7 +134,7 @@ def acquire(sem: SemKeys, me: Me, block: bool = True, timeout: float | None = No
     seq = me.tick()
     deadline = None if timeout is None else me.clock() + timeout
     try:
-        reply = yield Call(sem.acquire, (me.id, seq, int(block)))
+        reply = yield Call(sem.acquire if block else sem.attempt, (me.id, seq))
         if reply[0] == b"ACQUIRED":
             return granted(reply)
         if reply[0] == b"WOULD_BLOCK":
@@ -160,7 +162,7 @@ def _stand_in_line(sem: SemKeys, me: Me, seq: int, deadline: float | None) -> St
                 return None
         else:
             # For a semaphore this is also how a grant is acknowledged.
-            reply = yield Call(sem.acquire, (me.id, seq, 1))
+            reply = yield Call(sem.acquire, (me.id, seq))
         if reply[0] == b"ACQUIRED":
             return granted(reply)
         if reply[0] != b"QUEUED":
@@ -178,10 +180,14 @@ def unseat_the_dead(sem: SemKeys, owner: bytes, fence: bytes) -> Steps:
 
 
 def release(sem: SemKeys, me: Me, fence: int) -> Steps:
-    """Give one unit back. ``fence`` is that of the acquire it undoes, or 0."""
-    reply = yield Call(sem.release, (me.id, me.tick(), fence))
+    """Give one unit back. ``fence`` is that of the acquire it undoes, or 0.
+
+    Returns what interrupted it, for the caller to raise: the release has happened.
+    """
+    reply, interrupt = yield from insist(Call(sem.release, (me.id, me.tick(), fence)))
     if reply[0] != b"RELEASED":
         raise fault(reply, sem.kind)
+    return interrupt
 
 
 class CondKeys:

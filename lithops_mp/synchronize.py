@@ -68,10 +68,15 @@ class Handle:
     def _details(self) -> tuple[Any, ...]:
         return ()
 
+    def forget(self) -> None:
+        """Hold nothing: what a new or a forked process starts with."""
+
 
 def _after_fork() -> None:
     # Another thread may have held it when this process was forked off.
     Handle._live_lock = threading.RLock()
+    for handle in list(Handle._live.values()):
+        handle.forget()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -102,7 +107,7 @@ class SemLock(Handle):
         self.policy = policy
         self.name = self.handle = ref.ident
         self.keys = protocols.SemKeys(ref.ident, kind, maxvalue)
-        self._forget()
+        self.forget()
 
     @classmethod
     def create(cls, kind: str, value: int, maxvalue: int) -> SemLock:
@@ -120,9 +125,8 @@ class SemLock(Handle):
     def _details(self) -> tuple[Any, ...]:
         return self.kind, self.maxvalue, self.policy
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """Hold nothing: what a new or a forked process starts with."""
-        self._pid = os.getpid()
         self._depth = 0
         self._thread = 0
         self.fence = 0
@@ -135,8 +139,6 @@ class SemLock(Handle):
         counts as 0. Raises ObjectExpired, ServerUnavailable, and OwnerDied under
         the policy ``raise`` (then nothing is held).
         """
-        if self._pid != os.getpid():
-            self._forget()
         me = threading.get_ident()
         if self.kind == RLOCK and self._depth and self._thread == me:
             self._depth += 1
@@ -177,18 +179,28 @@ class SemLock(Handle):
         Raises what CPython does when there is nothing to release, and LockLost
         if the lock was given away because this process stood still too long.
         """
-        if self._pid != os.getpid():
-            self._forget()
         if self.kind == RLOCK:
             if not self._is_mine():
                 raise AssertionError("attempt to release recursive lock not owned by thread")
             if self._depth > 1:
                 self._depth -= 1
                 return
-        fence, self.fence = self.fence, 0
-        self._depth = max(0, self._depth - 1)
+        fence = self.fence
         client = current().client
-        client.run(protocols.release(self.keys, client, fence))
+        try:
+            interrupt = client.run(protocols.release(self.keys, client, fence))
+        except (ValueError, AssertionError, LockLost):
+            self._let_go(fence)
+            raise
+        self._let_go(fence)
+        if interrupt:
+            raise interrupt
+
+    def _let_go(self, fence: int) -> None:
+        # Unless another thread of ours has it by now.
+        if self.fence == fence:
+            self.fence = 0
+            self._depth = max(0, self._depth - 1)
 
     def __enter__(self) -> bool:
         return self.acquire()
@@ -197,14 +209,10 @@ class SemLock(Handle):
         self.release()
 
     def _is_mine(self) -> bool:
-        return (
-            self._depth > 0
-            and self._thread == threading.get_ident()
-            and self._pid == os.getpid()
-        )
+        return self._depth > 0 and self._thread == threading.get_ident()
 
     def _count(self) -> int:
-        return self._depth if self._pid == os.getpid() else 0
+        return self._depth
 
     def _get_value(self) -> int:
         return int(self._look()[1])
@@ -355,7 +363,7 @@ class Condition(_mp.Condition):
         semlock: SemLock = self._lock._semlock
         assert semlock._is_mine(), "must acquire() condition before using wait()"
         depth, fence = semlock._depth, semlock.fence
-        semlock._forget()
+        semlock.forget()
         client = current().client
         steps = protocols.cond_wait(self._sleeping_count.keys, client, fence, timeout)
         notified, grant, interrupt = client.run(steps)

@@ -8,6 +8,7 @@ is packed here: the part of the command that never changes is built once.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 from ._lua import SCRIPTS
@@ -15,15 +16,20 @@ from ._lua import SCRIPTS
 Argument = str | bytes | int
 
 
-class Packed(bytes):
-    """A value that is a RESP bulk string already."""
+@functools.lru_cache(maxsize=4096)
+def _pack_text(value: str) -> bytes:
+    # Client names and the like come again and again.
+    raw = value.encode()
+    return b"$%d\r\n%b\r\n" % (len(raw), raw)
 
 
 def pack(value: Argument) -> bytes:
     """One value as a RESP bulk string."""
-    if type(value) is Packed:
-        return value
-    raw = value if isinstance(value, bytes) else str(value).encode()
+    if type(value) is int:
+        return b"$%d\r\n%d\r\n" % (len(str(value)), value)
+    if isinstance(value, str):
+        return _pack_text(value)
+    raw = value if isinstance(value, bytes) else b"%d" % value
     return b"$%d\r\n%b\r\n" % (len(raw), raw)
 
 
@@ -70,7 +76,7 @@ class Bound(NamedTuple):
                 f"{self.script.name} takes the arguments {self.script.args}, of which "
                 f"{self.missing} are missing, not {len(args)}"
             )
-        return self.head + b"".join(map(pack, args))
+        return b"".join((self.head, *map(pack, args)))
 
 
 REGISTRY = {name: Script(name, *rest) for name, rest in SCRIPTS.items()}

@@ -6,15 +6,15 @@
 -- KEYS[1] state     hash, see README
 -- KEYS[2] waiters   sorted set: ticket -> place
 -- ARGV[1] kind      lock, rlock or sem
--- ARGV[2] client    process.slot
--- ARGV[3] seq       number of the request, growing per client
--- ARGV[4] block     1 to stand in line, 0 to give up at once
+-- ARGV[2] block     1 to stand in line, 0 to give up at once
+-- ARGV[3] client    process.slot
+-- ARGV[4] seq       number of the request, growing per client
 -- Reply ACQUIRED fence [died] | QUEUED owner fence | WOULD_BLOCK | STALE | GONE | VERSION fmt
 -- I1 value > 0 implies no waiters
 -- I2 an exclusive lock has an owner if and only if value = 0
 -- I3 repeating a request changes nothing
 local state, waiters = KEYS[1], KEYS[2]
-local kind, client, seq, block = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local kind, block, client, seq = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local mine = 'r:' .. client
 local s = redis.call('HMGET', state, 'fmt', 'value', 'owner', 'fence', mine)
