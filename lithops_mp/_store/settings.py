@@ -497,7 +497,29 @@ def load_lithops_config(overrides: Mapping[str, Any] | None = None) -> tuple[Con
     if broken:
         raise ConfigurationError(f"{source[0].upper()}{source[1:]} cannot be used: it {broken}.")
     config = found if isinstance(found, dict) and found else _NO_CONFIG
-    return _merge(config, overrides or {}), source
+    return _override(config, overrides or {}), source
+
+
+def _override(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> Config:
+    """Lay overrides over a configuration: sections, or ``FunctionExecutor``'s arguments.
+
+    ``lithops.multiprocessing`` documents the former and passes them on as the
+    latter, so programs with either are about.
+    """
+    arguments = {
+        k: v for k, v in overrides.items() if v is not None and not isinstance(v, Mapping)
+    }
+    if "config_file" in arguments:
+        raise ConfigurationError(
+            "LITHOPS_CONFIG cannot name a config_file here: name it in the environment "
+            "variable LITHOPS_CONFIG_FILE."
+        )
+    sections = {k: v for k, v in overrides.items() if k not in arguments and k != "config"}
+    merged = _merge(_merge(config, overrides.get("config") or {}), sections)
+    names = ("mode", "backend", "storage", "monitoring", "log_level")
+    chosen = {k: arguments.pop(k) for k in names if k in arguments}
+    merged = _merge(merged, {"lithops": chosen} if chosen else {})
+    return _merge(merged, {backend_of(merged): arguments} if arguments else {})
 
 
 def _config_file() -> str | None:
