@@ -24,17 +24,26 @@ SUBWARNING = 25
 _names = [name for name in dir(context._default_context) if not name.startswith("_")]
 globals().update((name, getattr(context._default_context, name)) for name in _names)
 
-__all__ = [*_names, "config"]  # noqa: PLE0604 - the names are strings
+__all__ = [*_names, "config"]
 
 _LATER = (
-    "connection", "heap", "managers", "pool", "queues", "resource_sharer", "shared_memory",
+    "connection",
+    "heap",
+    "managers",
+    "pool",
+    "queues",
+    "resource_sharer",
+    "shared_memory",
     "sharedctypes",
 )
 
 
 def __getattr__(name: str) -> Any:
     if name in ("dummy", "process", "reduction", "synchronize", "util", *_LATER):
-        return importlib.import_module(f"{__name__}.{name}")
+        try:
+            return importlib.import_module(f"{__name__}.{name}")
+        except ModuleNotFoundError as error:  # hasattr() must not fail
+            raise AttributeError(str(error)) from None
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -44,10 +53,10 @@ class _Later(importlib.abc.MetaPathFinder):
     def find_spec(self, fullname: str, path: object, target: object = None) -> None:
         package, _, name = fullname.rpartition(".")
         if package == __name__ and name in _LATER:
+            # Without name=, or "from lithops_mp import pool" would swallow it.
             raise ModuleNotFoundError(
                 f"lithops_mp has no module {name!r} yet; it comes in a later version. Until "
-                "then, take what it has from lithops.multiprocessing",
-                name=fullname,
+                "then, take what it has from lithops.multiprocessing"
             )
 
 

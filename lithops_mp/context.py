@@ -114,7 +114,9 @@ class LithopsContext(_mp.BaseContext):
         """Accepted and ignored: Lithops' configuration names the runtime."""
 
     def set_forkserver_preload(self, module_names: Any) -> None:
-        """Accepted and ignored: functions import what they need."""
+        """Checked and ignored: functions import what they need."""
+        if not all(type(name) is str for name in module_names):
+            raise TypeError("module_names must be a list of strings")
 
     def get_context(self, method: str | None = None) -> Any:
         """This context, or the one of that name. Raises ValueError for ``fork``."""
@@ -130,15 +132,33 @@ class LithopsContext(_mp.BaseContext):
         return _contexts[method]
 
 
-class _Spawn(LithopsContext):
+class SpawnProcess(process.Process):
+    """A process whose children are started by ``spawn``, too."""
+
+    _method = "spawn"
+
+
+class SpawnContext(LithopsContext):
+    """The same under CPython's name."""
+
     _name = "spawn"
+    Process = SpawnProcess
 
 
-class _Forkserver(LithopsContext):
+class ForkServerProcess(process.Process):
+    """A process whose children are started by ``forkserver``, too."""
+
+    _method = "forkserver"
+
+
+class ForkServerContext(LithopsContext):
+    """The same under CPython's name."""
+
     _name = "forkserver"
+    Process = ForkServerProcess
 
 
-_contexts = {c._name: c() for c in (LithopsContext, _Spawn, _Forkserver)}
+_contexts = {c._name: c() for c in (LithopsContext, SpawnContext, ForkServerContext)}
 
 
 class DefaultContext(LithopsContext):
@@ -161,7 +181,7 @@ class DefaultContext(LithopsContext):
             raise RuntimeError("context has already been set")
         self._actual = None if method is None and force else self.get_context(method)
 
-    def get_start_method(self, allow_none: bool = False) -> str | None:
+    def get_start_method(self, allow_none: bool = False) -> str | None:  # type: ignore[override]
         """The name that was set; ``lithops`` by default."""
         if self._actual is None and allow_none:
             return None

@@ -19,6 +19,7 @@ import os
 import pickle
 import queue
 import re
+import select
 import shlex
 import signal
 import sys
@@ -30,8 +31,6 @@ from multiprocessing import context, process, util
 from multiprocessing.connection import wait as wait_for
 from typing import Any, ClassVar
 
-import cloudpickle
-
 from . import config
 from ._store import keys, processes
 from ._store.client import Client
@@ -39,6 +38,7 @@ from ._store.scripts import script
 from ._store.session import Session, current
 from ._store.settings import backend_of, load_lithops_config
 from .errors import ServerUnavailable
+from .reduction import ProcessPickler
 
 __all__ = ["Popen"]
 
@@ -67,7 +67,7 @@ class Popen:
     method = "lithops"
 
     def __init__(self, process_obj: process.BaseProcess) -> None:
-        util._flush_std_streams()
+        util._flush_std_streams()  # type: ignore[attr-defined]
         self.returncode: int | None = None
         self.uid = keys.new_id()
         self.name = process_obj.name
@@ -86,7 +86,15 @@ class Popen:
     def wait(self, timeout: float | None = None) -> int | None:
         """Wait for the end; the exit code, or None if ``timeout`` seconds passed first."""
         if self.returncode is None:
-            wait_for([self.sentinel], timeout)
+            try:
+                wait_for([self.sentinel], timeout)
+            except KeyboardInterrupt:
+                if not util.is_exiting():
+                    raise
+                # Pressed while the program waits at its end, Ctrl-C is meant for
+                # those it waits for. Pressed again, it ends the waiting.
+                interrupt_all()
+                wait_for([self.sentinel], timeout)
         return self.returncode
 
     def terminate(self) -> None:
@@ -103,14 +111,14 @@ class Popen:
 
     def close(self) -> None:
         """Close the sentinel."""
-        if self.sentinel >= 0:
-            os.close(self.sentinel)
-            self.sentinel = -1
+        self._close_sentinel()
 
     def _send_signal(self, number: int) -> None:
         if self.returncode is None:
             session = current()
             processes.order(session.client, self.uid, "signal", number, session.ttl)
+            if not self._started.is_set():
+                Listener.mine().check(self, session.client)  # that may have been its end
 
     @property
     def pid(self) -> int | None:
@@ -134,6 +142,9 @@ class Popen:
         if self.returncode is None:
             self.returncode = code
             self._started.set()
+            # A byte, since a plain fork of ours may keep a copy of this end open.
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._alive, b"\0")
             os.close(self._alive)
 
     # -- launching --
@@ -141,14 +152,15 @@ class Popen:
     def _launch(self, process_obj: process.BaseProcess) -> None:
         session = current()
         listener = Listener.mine()
-        context.set_spawning_popen(self)
+        context.set_spawning_popen(self)  # type: ignore[arg-type]
         try:
             with session.lending() as lent:
-                pickled = cloudpickle.dumps(process_obj)
+                pickled = ProcessPickler.dumps(process_obj)
         finally:
             context.set_spawning_popen(None)
         header = pickle.dumps(self._describe(session, process_obj))
         self.sentinel, self._alive = os.pipe()
+        self._close_sentinel = util.Finalize(self, os.close, (self.sentinel,))
         try:
             self._write(session, header, pickled, lent)
             listener.add(self)  # it has a record now, which the listener may ask
@@ -164,12 +176,17 @@ class Popen:
             raise
 
     def _describe(self, session: Session, process_obj: process.BaseProcess) -> dict[str, Any]:
+        from .context import _default_context as default
+
         functions = Functions.mine()
+        method = getattr(process_obj, "_method", None)
+        logger = util._logger  # type: ignore[attr-defined]  # None until there is one
         spec: dict[str, Any] = {
             "name": process_obj.name,
             "daemon": process_obj.daemon,
             "parent": session.uid,
             "program": session.program,
+            "terminal": session.terminal,
             "ttl": session.ttl,
             "lease": session.lease,
             "grace": config.get_parameter(config.PROGRAM_GRACE),
@@ -179,8 +196,13 @@ class Popen:
             "environ": {k: str(v) for k, v in config.get_parameter(config.ENV_VARS).items()},
             "argv": sys.argv,
             "main": getattr(sys.modules.get("__main__"), "__file__", None),
+            "method": method or default.get_start_method(allow_none=True),
+            "log_level": logger.getEffectiveLevel() if logger else None,
+            "log_to_stderr": util._log_to_stderr,  # type: ignore[attr-defined]
         }
         if functions.local:
+            # As CPython's children have it; the function may be older than a change.
+            spec["environ"] = {**os.environ, **spec["environ"]}
             spec |= {"cwd": os.getcwd(), "path": import_path()}
         return spec
 
@@ -189,11 +211,11 @@ class Popen:
         client.plain("SADD", keys.children(session.uid), self.uid)
         client.plain("PEXPIRE", keys.children(session.uid), session.ttl)
         session.lend(lent, self.uid)
-        client.plain("DEL", keys.spec(self.uid))
-        client.plain("RPUSH", keys.spec(self.uid), header)
-        for start in range(0, len(pickled), PIECE):
-            client.plain("RPUSH", keys.spec(self.uid), pickled[start : start + PIECE])
-        client.plain("PEXPIRE", keys.spec(self.uid), session.ttl)
+        spec = keys.spec(self.uid)
+        client.plain("HSET", spec, 0, header)
+        for number, start in enumerate(range(0, len(pickled), PIECE), start=1):
+            client.plain("HSET", spec, number, pickled[start : start + PIECE])
+        client.plain("PEXPIRE", spec, session.ttl)
         about = {"parent": session.uid, "program": session.program}
         processes.register(
             client, self.uid, "starting", session.ttl, session.lease, self.name, about
@@ -257,6 +279,8 @@ class Listener:
         with cls._lock:
             if cls._mine is None or cls._mine.pid != os.getpid():
                 cls._mine = cls()
+                # Before CPython's own exit handler joins the children.
+                util.Finalize(None, _pass_on_ctrl_c, exitpriority=100)
             return cls._mine
 
     def add(self, child: Popen) -> None:
@@ -278,7 +302,7 @@ class Listener:
                 if time.monotonic() - checked > SAFETY:
                     checked = time.monotonic()
                     self._check()
-            except ServerUnavailable as error:
+            except Exception as error:  # nobody may be left waiting for this thread
                 self._lost(error)
                 return
 
@@ -313,19 +337,25 @@ class Listener:
     def _check(self) -> None:
         """Ask the records: what we were not told, and what nobody can tell us."""
         for child in list(self.children.values()):
-            found = processes.status(self.client, child.uid)
-            if found.word == "ENDED":
-                # Its supervisor may have died between writing so and acting on it.
-                why = f"{child.name}, which ended with exit code {found.value}"
-                died = why if found.value else ""
-                processes.close(self.client, child.uid, self.session.ttl, died)
-                self._bury(child, found.value)
-            elif found.word == "LAPSED":
-                self._give_up(child, "its function has given no sign of life", processes.KILLED)
-            elif found.word == "GONE":
-                self._give_up(child, "its record is gone from Redis", processes.KILLED)
-            elif found.word == "STARTING":
+            found = self.check(child, self.client)
+            if found == "LAPSED":
+                self._give_up(child, "its function has given no sign of life")
+            elif found == "GONE":
+                self._give_up(child, "its record is gone from Redis")
+            elif found == "STARTING":
                 self._check_launch(child)
+
+    def check(self, child: Popen, client: Client) -> str:
+        """How it is, by its record. If that has ended, see to what follows; in any thread."""
+        found = processes.status(client, child.uid)
+        if found.word == "ENDED":
+            # Its supervisor, if it had one, may have died before it acted on that.
+            why = f"{child.name}, which ended with exit code {found.value}"
+            ttl = self.session.ttl
+            processes.close(client, child.uid, ttl, why if found.value else "")
+            # By way of the inbox, so that its last output comes before its end.
+            processes.tell(client, self.session.uid, "exit", child.uid, found.value, b"", ttl)
+        return found.word
 
     def _check_launch(self, child: Popen) -> None:
         if child.placed and time.monotonic() - child.placed > CLAIM:
@@ -336,15 +366,16 @@ class Listener:
         elif child.future is not None and child.future.over:
             self._give_up(child, f"Lithops ended its function early; see {child.future.log}", 1)
 
-    def _give_up(self, child: Popen, why: str, code: int) -> None:
+    def _give_up(self, child: Popen, why: str, code: int = processes.KILLED) -> None:
         code = processes.finish(self.client, child.uid, code, f"{child.name}: {why}")
         processes.close(self.client, child.uid, self.session.ttl, f"{child.name}: {why}")
         _write_all(2, f"lithops_mp: {child.name} is lost: {why}\n".encode())
         self._bury(child, code)
 
-    def _lost(self, error: ServerUnavailable) -> None:
+    def _lost(self, error: Exception) -> None:
         if self.children:
-            _write_all(2, f"lithops_mp: child processes are lost: {error}\n".encode())
+            what = f"{type(error).__name__}: {error}"
+            _write_all(2, f"lithops_mp: child processes are lost: {what}\n".encode())
         for child in list(self.children.values()):
             self.remove(child)
             child.note_end(processes.KILLED)
@@ -353,12 +384,33 @@ class Listener:
                 Listener._mine = None
 
 
+def interrupt_all() -> None:
+    """SIGINT for all who descend from us, as Ctrl-C on a terminal sends it."""
+
+    def below(uid: str) -> None:
+        for child in session.client.plain("SMEMBERS", keys.children(uid)):
+            below(child.decode())
+            processes.order(session.client, child.decode(), "signal", signal.SIGINT, session.ttl)
+
+    session = current()
+    with contextlib.suppress(ServerUnavailable):
+        below(session.uid)
+
+
+def _pass_on_ctrl_c() -> None:
+    if isinstance(getattr(sys, "last_value", None), KeyboardInterrupt):
+        interrupt_all()
+
+
 def _write_all(fd: int, data: bytes) -> None:
     """To the terminal, as a child of CPython's would: to the descriptor itself."""
     view = memoryview(data)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):
         while view:
-            view = view[os.write(fd, view) :]
+            try:
+                view = view[os.write(fd, view) :]
+            except BlockingIOError:  # somebody who shares the terminal made it so
+                select.select([], [fd], [])
 
 
 class Call:
@@ -473,6 +525,7 @@ class Functions:
 
     def _new_executor(self) -> Any:
         import lithops
+        from lithops.constants import SESSION_ID_ENV
 
         settings = dict(self.lithops_config)
         settings["lithops"] = {**(settings.get("lithops") or {}), "data_cleaner": False}
@@ -482,19 +535,29 @@ class Functions:
             local = {"runtime": interpreter(), **(settings.get("localhost") or {})}
             workers = max(FUNCTIONS_PER_EXECUTOR, local.get("worker_processes", 0))
             settings["localhost"] = {**local, "worker_processes": workers, "version": 2}
+        session = current()
+        if session.uid != session.program:
+            # A fork, or a target of a function that ran others before, must not
+            # count executors on where its twin does: their files would mix.
+            name = os.environ.get(SESSION_ID_ENV, "")
+            if not name.endswith(session.uid[:8]):
+                os.environ[SESSION_ID_ENV] = f"{name}-{session.uid[:8]}"
         return lithops.FunctionExecutor(config=settings, log_level=None)
 
     def _end(self) -> None:
         """The program is over, and its children are: end the functions, leave no file."""
         if self._pid != os.getpid() or not self._executors:
             return
-        session = current()
+        session, told = current(), []
         if session.uid == session.program:
             with contextlib.suppress(ServerUnavailable):
-                processes.stop_functions(session.client, session.program)
+                told = processes.stop_functions(session.client, session.program)
         for executor, _ in self._executors:
-            executor.__exit__(None, None, None)
+            executor.__exit__(None, None, None)  # which kills what runs on this machine
             _clean(executor)
+        if self.local and told:
+            with contextlib.suppress(ServerUnavailable):
+                session.client.plain("DEL", *told)
 
 
 def _clean(executor: Any) -> None:
@@ -503,18 +566,19 @@ def _clean(executor: Any) -> None:
 
     from lithops.constants import JOBS_DIR, JOBS_PREFIX, LOGS_DIR, MODULES_DIR
 
-    prefix = f"{JOBS_PREFIX}/{executor.executor_id}"
     with contextlib.suppress(Exception):
         bucket = executor.internal_storage.bucket
-        found = executor.storage.list_keys(bucket, prefix=prefix)
-        if found:
-            executor.storage.delete_objects(bucket, found)
+        for end in "-", "/":  # of its jobs, of its functions; "1" is no prefix of "10"
+            prefix = f"{JOBS_PREFIX}/{executor.executor_id}{end}"
+            found = executor.storage.list_keys(bucket, prefix=prefix)
+            if found:
+                executor.storage.delete_objects(bucket, found)
     if executor.backend != "localhost":
         return
     for folder in (JOBS_DIR, LOGS_DIR, MODULES_DIR):
         with contextlib.suppress(OSError):
             for name in os.listdir(folder):
-                if name.startswith(executor.executor_id):
+                if name.startswith(f"{executor.executor_id}-"):
                     path = os.path.join(folder, name)
                     if os.path.isdir(path):
                         shutil.rmtree(path, ignore_errors=True)

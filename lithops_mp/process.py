@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from multiprocessing import process as _mp
-from multiprocessing.process import (
+from multiprocessing.process import (  # type: ignore[attr-defined]
     AuthenticationString,
     BaseProcess,
     active_children,
@@ -36,9 +36,10 @@ class Process(BaseProcess):
     """
 
     _start_method = None  # CPython's bootstrap would look it up among its own
+    _method: str | None = None  # what it is called in the child; None: as here
 
     @staticmethod
-    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: N802 - CPython's name
+    def _Popen(process_obj: BaseProcess) -> Any:
         from .popen_lithops import Popen
 
         return Popen(process_obj)
@@ -49,7 +50,7 @@ class Process(BaseProcess):
         self._check_closed()  # type: ignore[attr-defined]
         if self is _mp.current_process():
             return os.getpid()
-        popen = self._popen  # type: ignore[attr-defined]
-        return popen and popen.wait_pid()
+        popen: Any = self._popen  # type: ignore[attr-defined]
+        return popen.wait_pid() if popen else None
 
     pid = ident

@@ -15,6 +15,7 @@ goes on.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Generator
 from multiprocessing import ProcessError
 from typing import Any, NamedTuple, Protocol
@@ -22,12 +23,15 @@ from typing import Any, NamedTuple, Protocol
 from ._store import keys
 from ._store.commands import Block, Call, Command, Watch
 from ._store.replies import fault
-from ._store.scripts import Bound, script
+from ._store.scripts import Bound, command, script
 from .errors import LockLost, ObjectExpired, VersionMismatch
 
 # Seconds between two looks at the state by a waiter. Only lost hints and dead
 # processes wait for it, so it trades load on the server for the time those take.
 SAFETY = 5.0
+
+# The same for the wait that is sent along with an acquire (whole seconds).
+EAGER = 2
 
 Steps = Generator[Command, Any, Any]
 
@@ -56,7 +60,12 @@ def seconds_left(me: Me, deadline: float | None) -> float:
     return SAFETY if deadline is None else min(SAFETY, deadline - me.clock())
 
 
-def hear(mailbox: str, seq: int, seconds: float, me: Me) -> Steps:
+def stamp(me: Me) -> bytes:
+    """A new sequence number, in the one width that lets scripts compare it as text."""
+    return b"%012d" % me.tick()
+
+
+def hear(mailbox: str, seq: bytes, seconds: float, me: Me) -> Steps:
     """Block for the hint about request ``seq``; None if none came in time.
 
     Hints about earlier requests are left over from waits that were given up.
@@ -66,7 +75,7 @@ def hear(mailbox: str, seq: int, seconds: float, me: Me) -> Steps:
         hint = yield Block(mailbox, end - me.clock())
         if hint is None:
             return None
-        if int(hint[0]) == seq:
+        if hint[0] == seq:
             return hint[1:]
         if me.clock() >= end:
             return None
@@ -119,6 +128,7 @@ class SemKeys:
         acquire = script("sem/acquire").on(*where)
         self.acquire = acquire.given(kind, 1)
         self.attempt = acquire.given(kind, 0)
+        self.eager = acquire.given(kind, 2)
         self.release = script("sem/release").on(*where).given(kind, maxvalue)
         self.depose = script("sem/depose").on(*where)
         self.look = script("sem/look").on(*where)
@@ -131,10 +141,58 @@ class SemKeys:
 
 def acquire(sem: SemKeys, me: Me, block: bool = True, timeout: float | None = None) -> Steps:
     """Take one unit: a :class:`Grant`, or None if it could not be had in time."""
-    seq = me.tick()
+    seq = stamp(me)
     deadline = None if timeout is None else me.clock() + timeout
+    first = Call(sem.acquire if block else sem.attempt, (me.id, seq))
     try:
-        reply = yield Call(sem.acquire if block else sem.attempt, (me.id, seq))
+        reply = yield first
+    except BaseException as error:
+        reply = error
+    return (yield from acquire_on(sem, me, seq, reply, deadline))
+
+
+def acquire_eager(sem: SemKeys, me: Me) -> Steps:
+    """:func:`acquire` of a lock as it goes when a line is expected: the wait is sent along.
+
+    One round trip for both, since the script posts a hint also if it grants at
+    once. This says what ``Client.call_and_block`` and :func:`settled` do.
+    """
+    seq, hint = stamp(me), None
+    try:
+        reply = yield Call(sem.eager, (me.id, seq))
+        hint = yield Block(keys.mailbox(sem.ident, me.id), EAGER)
+    except BaseException as error:
+        reply = error
+    grant = settled(seq, reply, hint)
+    return grant or (yield from acquire_on(sem, me, seq, reply, None))
+
+
+@functools.lru_cache(maxsize=1024)
+def eager_wait(sem: SemKeys, client: str) -> bytes:
+    """The packed wait that is sent along."""
+    return command("BLPOP", keys.mailbox(sem.ident, client), EAGER)
+
+
+def settled(seq: bytes, reply: Any, hint: list[Any] | None) -> Grant | None:
+    """The grant, if the first answer, or the hint behind it, is one."""
+    if type(reply) is list and reply[0] == b"ACQUIRED":
+        return granted(reply)
+    if hint is not None and hint[0] == seq and hint[1] == b"ACQUIRED":
+        return granted(hint[1:])
+    return None
+
+
+def acquire_on(
+    sem: SemKeys, me: Me, seq: bytes, reply: Any, deadline: float | None
+) -> Steps:
+    """:func:`acquire` from the answer to its first request on, or from what kept it away.
+
+    Apart, since a lock that is free is had with that answer, and a generator
+    would cost as much again as everything else in Python.
+    """
+    try:
+        if isinstance(reply, BaseException):
+            raise reply
         if reply[0] == b"ACQUIRED":
             return granted(reply)
         if reply[0] == b"WOULD_BLOCK":
@@ -150,11 +208,11 @@ def acquire(sem: SemKeys, me: Me, block: bool = True, timeout: float | None = No
         raise
 
 
-def _stand_in_line(sem: SemKeys, me: Me, seq: int, deadline: float | None) -> Steps:
+def _stand_in_line(sem: SemKeys, me: Me, seq: bytes, deadline: float | None) -> Steps:
     mailbox = keys.mailbox(sem.ident, me.id)
     while True:
         hint = yield from hear(mailbox, seq, seconds_left(me, deadline), me)
-        if hint and sem.kind != "sem":
+        if hint and hint[0] == b"ACQUIRED" and sem.kind != "sem":
             return granted(hint)
         if not hint and deadline is not None and me.clock() >= deadline:
             reply = yield Call(sem.cancel(mailbox), (me.id, seq, 1))
@@ -184,7 +242,23 @@ def release(sem: SemKeys, me: Me, fence: int) -> Steps:
 
     Returns what interrupted it, for the caller to raise: the release has happened.
     """
-    reply, interrupt = yield from insist(Call(sem.release, (me.id, me.tick(), fence)))
+    first = Call(sem.release, (me.id, stamp(me), fence))
+    try:
+        reply = yield first
+    except BaseException as error:
+        reply = error
+    return (yield from release_on(sem, first, reply))
+
+
+def release_on(sem: SemKeys, first: Call, reply: Any) -> Steps:
+    """:func:`release` from the answer to its request on, or from what kept it away."""
+    interrupt = None
+    if isinstance(reply, BaseException):
+        if isinstance(reply, ProcessError | GeneratorExit):
+            raise reply
+        interrupt = reply
+        reply, again = yield from insist(first)
+        interrupt = interrupt or again
     if reply[0] != b"RELEASED":
         raise fault(reply, sem.kind)
     return interrupt
@@ -210,7 +284,7 @@ def cond_wait(cond: CondKeys, me: Me, fence: int, timeout: float | None) -> Step
     The lock is held again in any case, as CPython's ``finally`` has it; what
     interrupted the wait is the third item, for the caller to raise.
     """
-    lock, seq = cond.lock, me.tick()
+    lock, seq = cond.lock, stamp(me)
     deadline = None if timeout is None else me.clock() + timeout
     mailbox = keys.mailbox(lock.ident, me.id)
     ask = Call(cond.wait, (me.id, seq, fence, cond.name))
@@ -232,10 +306,10 @@ def cond_wait(cond: CondKeys, me: Me, fence: int, timeout: float | None) -> Step
         return (yield from _leave(cond, me, seq, error))
 
 
-def _leave(cond: CondKeys, me: Me, seq: int, error: BaseException | None) -> Steps:
+def _leave(cond: CondKeys, me: Me, seq: bytes, error: BaseException | None) -> Steps:
     """Give up waiting, by time-out or interrupt, and get the lock back."""
-    ticket = f"{me.id}:{seq}:{cond.name}"
-    ask = Call(cond.expire, (me.id, me.tick(), ticket))
+    ticket = f"{me.id}:{seq.decode()}:{cond.name}"
+    ask = Call(cond.expire, (me.id, stamp(me), ticket))
     reply, interrupt = yield from insist(ask)
     notified = reply[0] != b"EXPIRED"
     return (yield from _get_back(cond, me, seq, ask, reply, notified, error or interrupt))
@@ -244,7 +318,7 @@ def _leave(cond: CondKeys, me: Me, seq: int, error: BaseException | None) -> Ste
 def _get_back(
     cond: CondKeys,
     me: Me,
-    seq: int,
+    seq: bytes,
     ask: Call,
     reply: list[Any],
     notified: bool,
@@ -278,7 +352,7 @@ def _get_back(
 
 def cond_notify(cond: CondKeys, me: Me, fence: int, count: int) -> Steps:
     """Wake up to ``count`` waiters (-1: all). Returns how many."""
-    reply = yield Call(cond.notify, (me.id, me.tick(), fence, count))
+    reply = yield Call(cond.notify, (me.id, stamp(me), fence, count))
     if reply[0] != b"NOTIFIED":
         raise fault(reply, "condition")
     return int(reply[1])
@@ -296,7 +370,7 @@ class EventKeys:
 
 def event_change(bound: Bound, me: Me) -> Steps:
     """Set or clear."""
-    reply = yield Call(bound, (me.id, me.tick()))
+    reply = yield Call(bound, (me.id, stamp(me)))
     if reply[0] != b"OK":
         raise fault(reply, "Event")
 
@@ -360,8 +434,8 @@ def barrier_wait(
     barrier: BarrierKeys, me: Me, has_action: bool, timeout: float | None
 ) -> Steps:
     """Arrive and wait for the others: a :class:`Passage`."""
-    seq = me.tick()
-    ticket = f"{me.id}:{seq}"
+    seq = stamp(me)
+    ticket = f"{me.id}:{seq.decode()}"
     mailbox = keys.mailbox(barrier.ident, me.id)
     deadline = None if timeout is None else me.clock() + timeout
     looks = 0
@@ -403,7 +477,7 @@ def _break_for_the_dead(barrier: BarrierKeys, suspect: bytes) -> Steps:
 
 def barrier_open(barrier: BarrierKeys, me: Me, ticket: str) -> Steps:
     """The action has run: let everyone through. False if broken meanwhile."""
-    reply = yield Call(barrier.open, (me.id, me.tick(), ticket))
+    reply = yield Call(barrier.open, (me.id, stamp(me), ticket))
     if reply[0] not in (b"PASSED", b"BROKEN"):
         raise fault(reply, "Barrier")
     return reply[0] == b"PASSED"
@@ -411,6 +485,6 @@ def barrier_open(barrier: BarrierKeys, me: Me, ticket: str) -> Steps:
 
 def barrier_smash(barrier: BarrierKeys, me: Me, phase: str) -> Steps:
     """``phase`` "broken" aborts, "filling" resets."""
-    reply = yield Call(barrier.smash, (me.id, me.tick(), phase))
+    reply = yield Call(barrier.smash, (me.id, stamp(me), phase))
     if reply[0] != b"OK":
         raise fault(reply, "Barrier")

@@ -23,6 +23,7 @@ from multiprocessing import process
 from typing import Any, ClassVar
 
 from . import config, protocols
+from ._store.commands import Call
 from ._store.families import Ref
 from ._store.replies import fault
 from ._store.session import current
@@ -130,6 +131,7 @@ class SemLock(Handle):
         self._depth = 0
         self._thread = 0
         self.fence = 0
+        self._line = False  # the last acquire had to stand in line
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Take one unit, in the order of asking. False if not in time.
@@ -147,17 +149,34 @@ class SemLock(Handle):
             timeout = max(0.0, float(timeout))
             block = timeout > 0
         client = current().client
-        grant = client.run(protocols.acquire(self.keys, client, block, timeout if block else None))
+        seq = protocols.stamp(client)
+        hint = None
+        try:
+            if self._line and block and timeout is None:
+                wait = protocols.eager_wait(self.keys, client.id)
+                reply, hint = client.call_and_block(self.keys.eager, (client.id, seq), wait)
+            else:
+                bound = self.keys.acquire if block else self.keys.attempt
+                reply = client.call(bound, (client.id, seq))
+        except BaseException as error:
+            reply = error
+        grant = protocols.settled(seq, reply, hint)
         if grant is None:
-            return False
-        self._take(grant, 1)
+            self._line = block and self.kind != SEMAPHORE
+            deadline = None if timeout is None or not block else client.clock() + timeout
+            grant = client.run(protocols.acquire_on(self.keys, client, seq, reply, deadline))
+            if grant is None:
+                return False
+        elif hint is None or reply[0] != b"QUEUED":
+            self._line = False
+        self._take(grant.fence, 1)
         if grant.died:
             self._report(grant.died)
         return True
 
-    def _take(self, grant: protocols.Grant, depth: int) -> None:
+    def _take(self, fence: int, depth: int) -> None:
         if self.kind != SEMAPHORE:
-            self.fence = grant.fence
+            self.fence = fence
             self._depth = depth
         else:
             self._depth += depth
@@ -187,8 +206,16 @@ class SemLock(Handle):
                 return
         fence = self.fence
         client = current().client
+        args = (client.id, protocols.stamp(client), fence)
+        interrupt = None
         try:
-            interrupt = client.run(protocols.release(self.keys, client, fence))
+            try:
+                reply: Any = client.call(self.keys.release, args)
+            except BaseException as error:
+                reply = error
+            if type(reply) is not list or reply[0] != b"RELEASED":
+                first = Call(self.keys.release, args)
+                interrupt = client.run(protocols.release_on(self.keys, first, reply))
         except (ValueError, AssertionError, LockLost):
             self._let_go(fence)
             raise
@@ -367,7 +394,7 @@ class Condition(_mp.Condition):
         client = current().client
         steps = protocols.cond_wait(self._sleeping_count.keys, client, fence, timeout)
         notified, grant, interrupt = client.run(steps)
-        semlock._take(grant, depth)
+        semlock._take(grant.fence, depth)
         if grant.died:
             semlock._report(grant.died)
         if interrupt:
@@ -401,6 +428,13 @@ class Event(_mp.Event):
     def __init__(self, *, ctx: Any = None) -> None:
         ref = current().create(_EventHandle.family, {"flag": 0, "last": "0-0"})
         self._handle = _EventHandle(ref)
+
+    def __repr__(self) -> str:
+        try:
+            status = "set" if self.is_set() else "unset"
+        except Exception:
+            status = "unknown"
+        return f"<{type(self).__qualname__} at {id(self):#x} {status}>"
 
     def is_set(self) -> bool:
         """Is the flag up?"""
@@ -483,6 +517,13 @@ class Barrier(threading.Barrier):
         elif passage.word == "BROKEN":
             raise threading.BrokenBarrierError
         return int(passage.index)
+
+    def __repr__(self) -> str:
+        try:
+            status = "broken" if self.broken else f"waiters={self.n_waiting}/{self.parties}"
+        except Exception:
+            status = "unknown"
+        return f"<{type(self).__qualname__} at {id(self):#x}: {status}>"
 
     def reset(self) -> None:
         """Back to the empty state; whoever is waiting gets BrokenBarrierError."""

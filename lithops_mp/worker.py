@@ -21,6 +21,7 @@ If the function itself is killed, the kernel kills the target with it
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import fcntl
@@ -34,9 +35,11 @@ import sys
 import time
 import traceback
 import types
+import weakref
+from multiprocessing import util
 from typing import Any, NoReturn
 
-from . import config
+from . import config, context
 from ._store import keys, processes, session
 from ._store.client import SILENCE, Client
 from ._store.keeper import Pulse
@@ -81,9 +84,10 @@ def _wait_for_another(client: Client, function: str, order: dict[str, Any]) -> s
     runtime, program = order["runtime"], order["program"]
     idle = keys.idle(program, runtime)
     mine = f"{idle}:{function}"
-    client.plain("SADD", keys.runtimes(program), runtime)
-    client.plain("PEXPIRE", keys.runtimes(program), order["ttl"])
-    client.call(script("process/offer").on(idle), (function, int(seconds * 1000)))
+    offer = script("process/offer").on(idle, keys.runtimes(program), keys.process(program))
+    milliseconds = int(seconds * 1000)
+    if client.call(offer, (function, runtime, milliseconds, order["ttl"]))[0] != b"OK":
+        return None
     deadline = time.monotonic() + seconds
     found: bytes | None = None
     while found is None and time.monotonic() < deadline:
@@ -103,10 +107,11 @@ def _run(
     claim = script("process/claim").on(keys.process(uid))
     if client.call(claim, (function, socket.gethostname(), ttl))[0] != b"CLAIMED":
         return
-    pieces = client.plain("LRANGE", keys.spec(uid), 0, -1)
+    numbers = sorted(client.plain("HKEYS", keys.spec(uid)), key=int)
+    header, *pieces = client.plain("HMGET", keys.spec(uid), *numbers)
     client.plain("DEL", keys.spec(uid))
-    spec: dict[str, Any] = pickle.loads(pieces[0])
-    Supervisor(client, settings, uid, spec, b"".join(pieces[1:])).run()
+    spec: dict[str, Any] = pickle.loads(header)
+    Supervisor(client, settings, uid, spec, b"".join(pieces)).run()
 
 
 class Supervisor:
@@ -234,10 +239,10 @@ class Supervisor:
                 return False
             what = self.outputs[fd]
             waiting = processes.tell(
-                self.client, self.spec["program"], "out", self.uid, what, data, self.ttl
+                self.client, self.spec["terminal"], "out", self.uid, what, data, self.ttl
             )
         else:
-            waiting = self.client.plain("XLEN", keys.inbox(self.spec["program"]))
+            waiting = self.client.plain("XLEN", keys.inbox(self.spec["terminal"]))
         self.blocked = waiting > BACKLOG
         return True
 
@@ -282,8 +287,7 @@ class Supervisor:
         parent = processes.status(self.client, self.spec["parent"])
         program = self.spec["parent"] == self.spec["program"]
         if parent.word in ("ENDED", "GONE") or (
-            parent.word == "LAPSED"
-            and (not program or parent.value > self.spec["grace"] * 1000)
+            parent.word == "LAPSED" and (not program or parent.value > self.spec["grace"] * 1000)
         ):
             self._parent_died()
 
@@ -343,48 +347,68 @@ def _target(
     """The forked process: becomes what the parent described, and runs it."""
     code = 1
     try:
-        _become(settings, uid, spec)
-        process_obj = pickle.loads(pickled)
-        code = process_obj._bootstrap(parent_sentinel=parent_fd)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-        with contextlib.suppress(Exception):
-            sys.stderr.flush()
-        os._exit(code)
+        try:
+            _become(settings, uid, spec)
+            process_obj = pickle.loads(pickled)
+            code = process_obj._bootstrap(parent_sentinel=parent_fd)
+        except BaseException:
+            traceback.print_exc()
+        atexit._run_exitfuncs()
+        util._flush_std_streams()  # type: ignore[attr-defined]
+    finally:  # whatever interrupts us, nothing of the function runs here
+        os._exit(code & 0xFF)  # as the kernel has it; Python refuses what is no C int
+
+
+def _is_lithops(name: str) -> bool:
+    """Is this environment variable Lithops' word to one function?"""
+    return name.startswith("__LITHOPS") or name == "LITHOPS_WORKER"
 
 
 def _become(settings: Settings, uid: str, spec: dict[str, Any]) -> None:
     """Undo what Lithops set up for its function, and set up what the parent had."""
+    # What was to run at the function's end is not ours to run.
+    atexit._clear()
+    atexit.register(logging.shutdown)
+    atexit.register(util._exit_function)  # type: ignore[attr-defined]
+    weakref.finalize._registry.clear()  # type: ignore[attr-defined]
+    weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL if number != signal.SIGPIPE else signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     logging.root.handlers.clear()
     logging.root.setLevel(logging.WARNING)
     if spec["stream"]:
-        sys.stdout = sys.__stdout__ = _text(1, "strict")
-        sys.stderr = sys.__stderr__ = _text(2, "backslashreplace")
-    os.environ.update(spec["environ"])
+        sys.stdout = sys.__stdout__ = _text(1, "strict")  # type: ignore[misc]
+        sys.stderr = sys.__stderr__ = _text(2, "backslashreplace")  # type: ignore[misc]
     if "cwd" in spec:
+        for name in set(os.environ) - set(spec["environ"]):
+            if not _is_lithops(name):
+                del os.environ[name]
         with contextlib.suppress(OSError):
             os.chdir(spec["cwd"])
         sys.path[:] = spec["path"]
+    os.environ.update((k, v) for k, v in spec["environ"].items() if not _is_lithops(k))
     sys.argv[:] = spec["argv"]
     main = types.ModuleType("__main__")
     if spec["main"]:
         main.__file__ = spec["main"]
     sys.modules["__main__"] = sys.modules["__mp_main__"] = main
+    if spec["method"]:
+        context._default_context.set_start_method(spec["method"], force=True)
+    if spec["log_to_stderr"]:
+        util.log_to_stderr()
+    if spec["log_level"] is not None:
+        util.get_logger().setLevel(spec["log_level"])
     config.reset()
     config.update(spec["config"])
     mine = session.Session(
         settings, uid=uid, program=spec["program"], ttl=spec["ttl"], lease=spec["lease"]
     )
     mine.own_keeper = False
+    mine.terminal = spec["terminal"]
     session.adopt(mine)
 
 
 def _text(fd: int, errors: str) -> Any:
     """A text stream that is flushed at each line, as on a terminal."""
-    return open(fd, "w", buffering=1, encoding="utf-8", errors=errors, closefd=False)  # noqa: SIM115
+    return open(fd, "w", buffering=1, encoding="utf-8", errors=errors, closefd=False)

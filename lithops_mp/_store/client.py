@@ -1,8 +1,7 @@
 """One client: a thread's connection and its identity in every object's state.
 
-It drives redis-py's own ``Connection`` with prepacked commands: redis-py's
-client layer costs several times the round trip itself, its ``Connection`` does
-not (``bench/`` measures both).
+It sends prepacked commands over a redis-py ``Connection`` (``wire``): redis-py's
+client layer costs several times the round trip itself (``bench/`` measures it).
 
 Every script call carries (client, sequence number), and a script that has
 answered a number gives the same answer again. So when a connection breaks the
@@ -25,8 +24,9 @@ from redis.exceptions import (
 )
 
 from .commands import Block, Call, Command, Watch
-from .scripts import Argument, Bound, Script, command
+from .scripts import Argument, Bound, Script, command, pack
 from .settings import Settings, translate
+from .wire import Wire
 
 Reply = list[Any]
 T = TypeVar("T")
@@ -42,10 +42,17 @@ SILENCE = 20.0
 RECONNECT = 20.0
 RECONNECT_EMBEDDED = 1.0
 
-# How often a script is loaded for one call.
-LOADS = 100
-
 _BROKEN = (ConnectionError, TimeoutError, ReadOnlyError)
+
+
+def _in_full(packet: bytes, script: Script) -> bytes:
+    """The same call with the script's text in place of its digest, which loads it.
+
+    Loading it apart could go on for ever under somebody's SCRIPT FLUSH.
+    """
+    length, _, words = packet.partition(b"\r\n")
+    _, _, rest = words.partition(pack(script.sha))
+    return b"%b\r\n%b%b%b" % (length, pack("EVAL"), pack(script.source), rest)
 
 
 class Client:
@@ -55,13 +62,17 @@ class Client:
         self.settings = settings
         self.id = ident
         self.round_trips = 0
+        # Above 0 in the middle of a request: a signal's handler, which runs on
+        # the same thread, must take another client then.
+        self.busy = 0
         self._seq = 0
+        self._lost = False
         self._connection = self._open()
 
     clock = staticmethod(time.monotonic)
 
-    def _open(self) -> Any:
-        return self.settings.connection(socket_timeout=SILENCE)
+    def _open(self) -> Wire:
+        return Wire(self.settings.connection(socket_timeout=SILENCE), SILENCE)
 
     def tick(self) -> int:
         """A new sequence number."""
@@ -75,13 +86,42 @@ class Client:
         packet = bound.pack(args)
         try:
             try:
-                return self._exchange(packet)
+                reply: Reply = self._exchange(packet)
             except NoScriptError:
-                return self._load_and_repeat(bound.script, packet)
+                reply = self._exchange(_in_full(packet, bound.script))
         except _BROKEN as error:
-            return self._persist([packet], [bound.script], error)[0]
+            reply = self._persist([packet], [bound.script], error)[0]
         except RedisError as error:
             raise translate(error, self.settings) from error
+        return reply
+
+    def call_and_block(
+        self, bound: Bound, args: tuple[Argument, ...], mailbox: bytes
+    ) -> tuple[Reply, Reply | None]:
+        """Run a script that will post a hint, and wait for that, in one round trip.
+
+        The script's reply, and the hint's words or None. ``mailbox`` is a packed
+        BLPOP. Only for a script that posts in any case, or has put us in line.
+        """
+        wire = self._connection
+        self.round_trips += 1
+        self.busy += 1
+        try:
+            wire.send(bound.pack(args) + mailbox)
+            reply: Reply = wire.receive()
+            if reply[0] in (b"GONE", b"VERSION"):
+                wire.disconnect()  # the server would let us wait
+                return reply, None
+            hint = wire.receive()
+            return reply, hint and hint[1].split(b"\x1f")
+        except RedisError:
+            wire.disconnect()  # NOSCRIPT, say: the wait behind it goes on
+        except BaseException:
+            wire.disconnect()
+            raise
+        finally:
+            self.busy -= 1
+        return self.call(bound, args), None
 
     def calls(self, batch: list[tuple[Bound, tuple[Argument, ...]]]) -> list[Reply]:
         """Run several scripts in one round trip. Each is atomic, not the batch."""
@@ -168,49 +208,57 @@ class Client:
         step: Command | None = None
         reply = None
         caught: BaseException | None = None
-        while True:
-            # A signal may raise between any two steps of this loop, too.
-            try:
-                while True:
-                    if caught is None:
-                        step = protocol.send(reply)
-                    else:
-                        error, caught = caught, None
-                        step = protocol.throw(error)
-                    reply = self.execute(step)
-            except StopIteration as stop:
-                result: T = stop.value
-                return result
-            except BaseException as error:
-                if protocol.gi_frame is None:  # type: ignore[attr-defined]  # it has ended
-                    raise
-                caught = error
+        self.busy += 1
+        try:
+            while True:
+                # A signal may raise between any two steps of this loop, too.
+                try:
+                    while True:
+                        if caught is None:
+                            step = protocol.send(reply)
+                        else:
+                            error, caught = caught, None
+                            step = protocol.throw(error)
+                        reply = self.execute(step)
+                except StopIteration as stop:
+                    result: T = stop.value
+                    return result
+                except BaseException as error:
+                    if protocol.gi_frame is None:  # type: ignore[attr-defined]  # it has ended
+                        raise
+                    caught = error
+        finally:
+            self.busy -= 1
 
     # -- the wire --
 
     def _exchange(self, packet: bytes) -> Any:
         connection = self._connection
         self.round_trips += 1
+        self.busy += 1
         try:
-            connection.send_packed_command((packet,), check_health=False)
-            return connection.read_response(disable_decoding=True)
-        except ResponseError:
+            connection.send(packet)
+            return connection.receive()
+        except (ResponseError, *_BROKEN):
             raise
         except BaseException:
             # An answer may be on its way that the next request must not get.
             connection.disconnect()
             raise
+        finally:
+            self.busy -= 1
 
     def _exchange_all(self, packets: list[bytes], scripts: list[Script]) -> list[Any]:
         connection = self._connection
         self.round_trips += 1
         replies: list[Any] = []
         failed: ResponseError | None = None
+        self.busy += 1
         try:
-            connection.send_packed_command((b"".join(packets),), check_health=False)
+            connection.send(b"".join(packets))
             for _ in packets:
                 try:
-                    replies.append(connection.read_response(disable_decoding=True))
+                    replies.append(connection.receive())
                 except NoScriptError as error:
                     replies.append(error)
                 except ResponseError as error:
@@ -218,40 +266,37 @@ class Client:
         except BaseException:
             connection.disconnect()
             raise
+        finally:
+            self.busy -= 1
         if failed:
             raise failed
         for i, reply in enumerate(replies):
             if isinstance(reply, NoScriptError):
-                replies[i] = self._load_and_repeat(scripts[i], packets[i])
+                replies[i] = self._exchange(_in_full(packets[i], scripts[i]))
         return replies
-
-    def _load_and_repeat(self, script: Script, packet: bytes) -> Any:
-        # Somebody's SCRIPT FLUSH may come in between, but not for ever.
-        for _ in range(LOADS):
-            self._exchange(command("SCRIPT", "LOAD", script.source))
-            try:
-                return self._exchange(packet)
-            except NoScriptError as error:
-                lost = error
-        raise lost
 
     def _persist(
         self, packets: list[bytes], scripts: list[Script], error: RedisError
     ) -> list[Any]:
         """Send the same requests again on new connections until answered or out of time."""
+        # A server that was looked for in vain is tried once by each later call.
         limit = RECONNECT_EMBEDDED if self.settings.embedded else RECONNECT
-        deadline = time.monotonic() + limit
+        deadline = time.monotonic() + (0 if self._lost else limit)
         pause = 0.01
         while True:
             self._connection.disconnect()
             self._connection = self._open()
             try:
-                return self._exchange_all(packets, scripts)
+                replies = self._exchange_all(packets, scripts)
             except _BROKEN as again:
                 error = again
             except RedisError as other:
                 raise translate(other, self.settings) from other
+            else:
+                self._lost = False
+                return replies
             if time.monotonic() > deadline:
+                self._lost = True
                 raise translate(error, self.settings) from error
             time.sleep(pause)
             pause = min(pause * 2, 1.0)
@@ -261,20 +306,19 @@ class Client:
     def send(self, packet: bytes) -> None:
         """Send a command that may be repeated; a broken connection is opened again."""
         try:
-            self._connection.send_packed_command((packet,), check_health=False)
+            self._connection.send(packet)
         except _BROKEN as error:
             self._persist([command("PING")], [], error)
-            self._connection.send_packed_command((packet,), check_health=False)
+            self._connection.send(packet)
 
     def fileno(self) -> int:
         """The socket to wait on; -1 while there is none."""
-        sock = getattr(self._connection, "_sock", None)
-        return -1 if sock is None else int(sock.fileno())
+        return self._connection.fileno()
 
     def receive(self) -> Any:
         """The answer to :meth:`send`, or None if the connection broke."""
         try:
-            return self._connection.read_response(disable_decoding=True)
+            return self._connection.receive()
         except _BROKEN:
             self._connection.disconnect()
             return None

@@ -54,7 +54,7 @@ from lithops_mp._store.keeper import main
 main(about)
 """
 _BYE = b"bye\n"
-_PATIENCE = 5.0  # seconds a keeper may take to say good-bye
+_PATIENCE = 1.0  # seconds until a keeper that is looking for its server is killed
 
 
 def start(session: Session) -> subprocess.Popen[bytes]:
@@ -85,7 +85,7 @@ def start(session: Session) -> subprocess.Popen[bytes]:
 
 
 def stop(keeper: subprocess.Popen[bytes]) -> None:
-    """The program ends cleanly and has tidied up itself."""
+    """The program ends cleanly, and tidies up itself."""
     assert keeper.stdin
     with contextlib.suppress(OSError):
         keeper.stdin.write(_BYE)
@@ -176,8 +176,9 @@ def _watch(client: Client, about: dict[str, Any]) -> bool:
             due = time.monotonic() + pulse.every
             with contextlib.suppress(ServerUnavailable):
                 if not pulse.beat():
-                    # The server lost its data: what is created from now on has an owner.
-                    processes.register(client, uid, "running", ttl, about["lease"], **about["record"])
+                    # The server lost its data; new objects are to have a living owner.
+                    lease, record = about["lease"], about["record"]
+                    processes.register(client, uid, "running", ttl, lease, **record)
         ready = select.select(sources, [], [], step)[0]
         if stdin in ready:
             if os.read(stdin, len(_BYE)) == _BYE:

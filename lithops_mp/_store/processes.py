@@ -116,13 +116,20 @@ def forget(client: Client, uid: str) -> None:
     client.plain("DEL", keys.process(uid), keys.control(uid), keys.spec(uid))
 
 
-def stop_functions(client: Client, program: str) -> None:
-    """End a program's idle functions."""
+def stop_functions(client: Client, program: str) -> list[str]:
+    """A program is over: end its idle functions, take no new ones.
+
+    Returns the lists by which they hear of it; who is killed does not empty his.
+    """
+    finish(client, program, 0, "")
+    told = []
     for runtime in client.plain("SMEMBERS", keys.runtimes(program)):
-        place = script("process/place").on(keys.idle(program, runtime.decode()))
-        while client.call(place, ("stop",))[0] == b"PLACED":
-            pass
+        idle = keys.idle(program, runtime.decode())
+        place = script("process/place").on(idle)
+        while (reply := client.call(place, ("stop",)))[0] == b"PLACED":
+            told.append(f"{idle}:{reply[1].decode()}")
     client.plain("DEL", keys.runtimes(program))
+    return told
 
 
 def _objects(client: Client, uid: str) -> list[Ref]:

@@ -46,12 +46,15 @@ class Session:
         self.lease = lease
         self.pid = os.getpid()
         self.own_keeper = True
+        self.terminal = uid  # who writes our children's output
         self.server: Any = None
+        self.record: dict[str, Any] = {}
         self.at_end: list[Callable[[], None]] = []
         self._keeper: Any = None
         self._local = threading.local()
-        self._lock = threading.Lock()
-        self._referring = threading.Lock()
+        # For a signal's handler, which may come on the thread that has them.
+        self._lock = threading.RLock()
+        self._referring = threading.RLock()
         self._spare: list[Client] = []
         self._slots = 0
         # Handles collected since the last call. A finalizer may run in the
@@ -66,7 +69,14 @@ class Session:
             loan: _Loan = self._local.loan
         except AttributeError:
             loan = self._local.loan = _Loan(self._spare, self._borrow())
-        return loan.client
+        client = loan.clients[0]
+        if client.busy:
+            # In a signal's handler, which came in the middle of a request.
+            free = [found for found in loan.clients if not found.busy]
+            client = free[0] if free else self._borrow()
+            if not free:
+                loan.clients.append(client)
+        return client
 
     def _borrow(self) -> Client:
         with self._lock:
@@ -159,30 +169,31 @@ class Session:
             return
         for callback in reversed(self.at_end):
             callback()
+        if self._keeper:  # first, or it would write our record anew
+            keeper.stop(self._keeper)
         if self.own_keeper:
             with contextlib.suppress(ServerUnavailable):
                 processes.close(self.client, self.uid, self.ttl, "")
                 processes.forget(self.client, self.uid)
                 if self.uid == self.program:
                     processes.stop_functions(self.client, self.program)
-        if self._keeper:
-            keeper.stop(self._keeper)
         if self.server:
             self.server.stop()
 
 
 class _Loan:
-    """Gives a thread's client back when the thread's locals are destroyed."""
+    """Gives a thread's clients back when the thread's locals are destroyed."""
 
     def __init__(self, spare: list[Client], client: Client) -> None:
         self.spare = spare
-        self.client = client
+        self.clients = [client]
 
     def __del__(self) -> None:
-        self.spare.append(self.client)
+        self.spare += self.clients
 
 
 _current: Session | None = None
+_forked_from: Session | None = None
 _starting = threading.RLock()
 
 
@@ -191,15 +202,12 @@ def current() -> Session:
 
     Raises ConfigurationError or ServerUnavailable if there is no server to be had.
     """
-    session = _current
-    if session is not None and session.pid == os.getpid():
-        return session
-    with _starting:
-        if _current is None:
-            return _start()
-        if _current.pid != os.getpid():
-            return _after_fork(_current)
+    if _current is not None:
         return _current
+    with _starting:
+        if _current is not None:
+            return _current
+        return _after_fork(_forked_from) if _forked_from else _start()
 
 
 def adopt(session: Session) -> None:
@@ -229,16 +237,19 @@ def _install(settings: Settings, uid: str, program: str) -> Session:
 
 def _start() -> Session:
     overrides = config.get_parameter(config.LITHOPS_CONFIG)
-    lithops_config, _ = load_lithops_config(overrides)
+    lithops_config, source = load_lithops_config(overrides)
     url = config.get_parameter(config.REDIS_URL)
-    settings = resolve(url, lithops_config, backend_of(lithops_config))
+    backend = backend_of(lithops_config)
+    settings = resolve(url, lithops_config, backend, config_source=source)
     server = None
     if settings is None:
         from .server import EmbeddedServer
 
         server = EmbeddedServer()
         settings = server.settings
-    check_server(settings.connection(), settings)
+    connection = settings.connection()
+    check_server(connection, settings)
+    connection.disconnect()
     uid = keys.new_id()
     session = _install(settings, uid, uid)
     session.server = server
@@ -251,9 +262,10 @@ def _after_fork(parent: Session) -> Session:
     return session
 
 
-def _reset_lock() -> None:
-    global _starting
+def _in_child() -> None:
+    global _current, _forked_from, _starting
+    _current, _forked_from = None, _current or _forked_from
     _starting = threading.RLock()
 
 
-os.register_at_fork(after_in_child=_reset_lock)
+os.register_at_fork(after_in_child=_in_child)

@@ -6,9 +6,10 @@
 -- KEYS[1] state     hash, see README
 -- KEYS[2] waiters   sorted set: ticket -> place
 -- ARGV[1] kind      lock, rlock or sem
--- ARGV[2] block     1 to stand in line, 0 to give up at once
+-- ARGV[2] block     1 to stand in line, 0 to give up at once, 2 to stand in line and
+--                   have the hint in any case: the caller blocks on its mailbox already
 -- ARGV[3] client    process.slot
--- ARGV[4] seq       number of the request, growing per client
+-- ARGV[4] seq       number of the request, growing per client; 12 digits
 -- Reply ACQUIRED fence [died] | QUEUED owner fence | WOULD_BLOCK | STALE | GONE | VERSION fmt
 -- I1 value > 0 implies no waiters
 -- I2 an exclusive lock has an owner if and only if value = 0
@@ -19,19 +20,33 @@ local kind, block, client, seq = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local mine = 'r:' .. client
 local s = redis.call('HMGET', state, 'fmt', 'value', 'owner', 'fence', mine)
 if s[1] ~= 'sem/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
-local value, owner, fence, last = tonumber(s[2]), s[3], s[4], s[5]
+local value, owner, fence, last = s[2], s[3], s[4], s[5]
 local ticket = client .. ':' .. seq
-local new = not last or tonumber(string.match(last, '^%d+')) < tonumber(seq)
+-- Numbers have one width, so they compare as text, whatever stands behind them.
+local new = not last or last < seq
 
--- The way of an uncontended acquire: it runs before any function is defined.
-if new and value > 0 and string.sub(owner, 1, 1) ~= '?' then
+-- The ways of a first request, free or not, come before any function is defined.
+if new and value ~= '0' and owner == '' then
   fence = fence + 1
   redis.call('HSET', state, 'value', value - 1, 'owner', kind == 'sem' and '' or ticket,
              'fence', fence, mine, seq .. '\31ACQUIRED\31' .. fence)
-  return {'ACQUIRED', tostring(fence)}
+  if block == '2' then
+    redis.call('RPUSH', state .. ':m:' .. client, seq .. '\31ACQUIRED\31' .. fence)
+    redis.call('PEXPIRE', state .. ':m:' .. client, 60000)
+  end
+  return {'ACQUIRED', fence}
+end
+if new and value == '0' and block ~= '0' then
+  local t = redis.call('HMGET', state, 'n', 'ttl')
+  redis.call('ZADD', waiters, t[1] + 1, ticket)
+  redis.call('PEXPIRE', waiters, t[2])
+  redis.call('HSET', state, 'n', t[1] + 1, mine, seq .. '\31QUEUED')
+  return {'QUEUED', owner, fence}
 end
 
 --- @include object, ticket, sem
+-- Whatever is answered below, nobody is to sleep until his time is out.
+if block == '2' then post(state, ticket, {'ASK'}) end
 if not new then
   local again = replayed(last, seq)
   if again[1] ~= 'QUEUED' then return again end
@@ -47,9 +62,9 @@ if not new then
   if redis.call('ZSCORE', waiters, ticket) then return {'QUEUED', owner, fence} end
   -- We were taken for dead and struck off the line: stand in it again.
 end
-if value > 0 then
-  fence = fence + 1
-  local reply = {'ACQUIRED', tostring(fence), obituary(owner)}
+if value ~= '0' then
+  fence = tostring(fence + 1)
+  local reply = {'ACQUIRED', fence, obituary(owner)}
   redis.call('HSET', state, 'value', value - 1, 'owner', kind == 'sem' and '' or ticket,
              'fence', fence, mine, record(seq, reply))
   return reply

@@ -21,13 +21,26 @@ local mine = 'r:' .. client
 local s = redis.call('HMGET', state, 'fmt', 'value', 'owner', 'fence', mine)
 if s[1] ~= 'sem/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
 local value, owner, last = tonumber(s[2]), s[3], s[5]
-local new = not last or tonumber(string.match(last, '^%d+')) < tonumber(seq)
+local new = not last or last < seq
 -- Whoever takes a lock away changes the fence, so an equal one is still ours.
 local ours = fence == s[4] or kind == 'sem'
 
--- The way of an uncontended release: it runs before any function is defined.
-if new and ours and value < max and redis.call('EXISTS', waiters) == 0 then
-  redis.call('HSET', state, 'value', value + 1, 'owner', '', mine, seq .. '\31RELEASED')
+-- The ways of a first request, with a waiter or not, come before any function is
+-- defined. The hand-over is `hand_over` below, in half as many calls.
+if new and ours and value < max then
+  local head = redis.call('ZPOPMIN', waiters)
+  if #head == 0 then
+    redis.call('HSET', state, 'value', value + 1, 'owner', '', mine, seq .. '\31RELEASED')
+    return {'RELEASED'}
+  end
+  local ticket, next_fence = head[1], s[4] + 1
+  local field = kind == 'sem' and 'g:' .. ticket or 'owner'
+  redis.call('HSET', state, field, kind == 'sem' and next_fence or ticket,
+             'fence', next_fence, mine, seq .. '\31RELEASED')
+  local to, number = string.match(ticket, '^([^:]+):(%d+)')
+  local mailbox = state .. ':m:' .. to
+  redis.call('RPUSH', mailbox, number .. '\31ACQUIRED\31' .. next_fence)
+  redis.call('PEXPIRE', mailbox, 60000)
   return {'RELEASED'}
 end
 

@@ -1,0 +1,94 @@
+"""The bytes of one connection.
+
+redis-py's ``Connection`` resolves the address, connects, negotiates TLS, logs in
+and selects the database, and says what an error reply means. Requests and
+replies then go straight over its socket and through hiredis: ``bench/`` shows
+what redis-py's own way costs, most of it for a process that has just been woken.
+A time limit is the socket's own (SO_RCVTIMEO): Python's would poll before every
+read and write.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any
+
+import hiredis
+from redis.exceptions import ConnectionError, TimeoutError
+
+_MORE = object()
+
+
+class Wire:
+    """A connection that sends packed commands and reads replies.
+
+    ``silence`` is how many seconds a read may take. Connects when it first sends.
+    Raises redis-py's exceptions; whenever one is not an error reply of the
+    server, the connection is closed.
+    """
+
+    def __init__(self, connection: Any, silence: float) -> None:
+        self._connection = connection
+        self._silence = silence
+        self._sock: Any = None
+        self._reader: Any = None
+
+    def _connect(self) -> Any:
+        self._connection.connect()
+        sock = self._connection._sock
+        if type(sock) is socket.socket:  # a TLS socket keeps redis-py's time limit
+            sock.settimeout(None)
+            limit = struct.pack("@ll", int(self._silence), int(self._silence % 1 * 1e6))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        meaning = self._connection._parser.parse_error
+        self._reader = hiredis.Reader(replyError=meaning, notEnoughData=_MORE)
+        self._sock = sock
+        return sock
+
+    def send(self, packet: bytes) -> None:
+        """Send a command or several."""
+        try:
+            (self._sock or self._connect()).sendall(packet)
+        except OSError as error:
+            raise self._broken(error) from error
+        except BaseException:
+            self.disconnect()
+            raise
+
+    def receive(self) -> Any:
+        """The next reply. Raises the exception that stands for an error reply."""
+        reader = self._reader
+        try:
+            reply = reader.gets()
+            while reply is _MORE:
+                data = self._sock.recv(65536)
+                if not data:
+                    raise OSError("closed by the server")
+                reader.feed(data)
+                reply = reader.gets()
+        except (OSError, AttributeError, hiredis.ProtocolError) as error:
+            raise self._broken(error) from error  # AttributeError: not connected
+        except BaseException:
+            # The answer may be on its way still; the next request must not get it.
+            self.disconnect()
+            raise
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def _broken(self, error: Exception) -> Exception:
+        self.disconnect()
+        if isinstance(error, BlockingIOError | socket.timeout):
+            return TimeoutError(f"no answer for {self._silence:g} s")
+        return ConnectionError(str(error))
+
+    def disconnect(self) -> None:
+        """Close the connection, if there is one."""
+        self._sock = self._reader = None
+        self._connection.disconnect()
+
+    def fileno(self) -> int:
+        """The socket to wait on; -1 while there is none."""
+        return -1 if self._sock is None else int(self._sock.fileno())
