@@ -126,11 +126,11 @@ SCRIPTS: dict[
     ),
     "object/ref": (
         1,
-        "8bdcdd5e9a5ffecc4922e535471585d9fdf9ce35",
-        ('state', 'refs'),
+        "0636f41685cfaa8d03847199ac166bc4830830ce",
+        ('state', 'refs', 'waiters', 'stream'),
         ('member', 'ms'),
         ('GONE', 'OK'),
-        "-- lithops_mp object/ref 1\nlocal function now()\n  local t = redis.call('TIME')\n  return t[1] * 1000 + math.floor(t[2] / 1000)\nend\nlocal state, refs = KEYS[1], KEYS[2]\nlocal member, ms = ARGV[1], tonumber(ARGV[2])\nlocal ttl = redis.call('HGET', state, 'ttl')\nif not ttl then return {'GONE'} end\nredis.call('ZADD', refs, ms == 0 and '+inf' or now() + ms, member)\nredis.call('PEXPIRE', state, ttl)\nredis.call('PEXPIRE', refs, ttl)\nreturn {'OK'}\n",
+        "-- lithops_mp object/ref 1\nlocal function now()\n  local t = redis.call('TIME')\n  return t[1] * 1000 + math.floor(t[2] / 1000)\nend\nlocal state, refs = KEYS[1], KEYS[2]\nlocal member, ms = ARGV[1], tonumber(ARGV[2])\nlocal ttl = redis.call('HGET', state, 'ttl')\nif not ttl then return {'GONE'} end\nredis.call('ZADD', refs, ms == 0 and '+inf' or now() + ms, member)\nfor _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ttl) end\nreturn {'OK'}\n",
     ),
     "object/renew": (
         1,
@@ -142,11 +142,11 @@ SCRIPTS: dict[
     ),
     "object/unref": (
         1,
-        "4feccc129cb1adc7abe0cc15d464eedd6e2ef07d",
+        "13929bfe80603ffcea4cbb0ca973e5ed21a16bd2",
         ('state', 'refs', 'waiters', 'stream'),
         ('process', 'ended'),
         ('DELETED', 'OK'),
-        "-- lithops_mp object/unref 1\nlocal function now()\n  local t = redis.call('TIME')\n  return t[1] * 1000 + math.floor(t[2] / 1000)\nend\nlocal state, refs, waiters, stream = KEYS[1], KEYS[2], KEYS[3], KEYS[4]\nlocal process, ended = ARGV[1], ARGV[2]\nredis.call('ZREM', refs, process)\nredis.call('ZREMRANGEBYSCORE', refs, '-inf', now())\nlocal last = redis.call('ZCARD', refs) == 0\nif last or ended == '1' then\n  for _, field in ipairs(redis.call('HKEYS', state)) do\n    local client = string.match(field, '^[rox]:(.+)')\n    if client and (last or string.match(client, '^([^.]+)') == process) then\n      redis.call('HDEL', state, field)\n      redis.call('DEL', state .. ':m:' .. client)\n    end\n  end\nend\nif not last then return {'OK'} end\nredis.call('DEL', state, refs, waiters, stream)\nreturn {'DELETED'}\n",
+        "-- lithops_mp object/unref 1\nlocal function now()\n  local t = redis.call('TIME')\n  return t[1] * 1000 + math.floor(t[2] / 1000)\nend\nlocal state, refs, waiters, stream = KEYS[1], KEYS[2], KEYS[3], KEYS[4]\nlocal process, ended = ARGV[1], ARGV[2]\nredis.call('ZREM', refs, process)\nredis.call('ZREMRANGEBYSCORE', refs, '-inf', now())\nif ended == '1' then\n  for _, member in ipairs(redis.call('ZRANGE', refs, 0, -1)) do\n    if string.match(member, '^pin([^:]*):') == process then redis.call('ZREM', refs, member) end\n  end\nend\nlocal last = redis.call('ZCARD', refs) == 0\nif last or ended == '1' then\n  for _, field in ipairs(redis.call('HKEYS', state)) do\n    local client = string.match(field, '^[rox]:(.+)')\n    if client and (last or string.match(client, '^([^.]+)') == process) then\n      redis.call('HDEL', state, field)\n      redis.call('DEL', state .. ':m:' .. client)\n    end\n  end\nend\nif not last then\n  local until_when = tonumber(redis.call('ZRANGE', refs, -1, -1, 'WITHSCORES')[2])\n  if until_when < math.huge then\n    for _, key in ipairs(KEYS) do redis.call('PEXPIREAT', key, until_when) end\n  end\n  return {'OK'}\nend\nredis.call('DEL', state, refs, waiters, stream)\nreturn {'DELETED'}\n",
     ),
     "process/beat": (
         1,

@@ -59,7 +59,7 @@ def note(ref: Ref, process: str, ttl: int) -> Step:
 
 def refer(ref: Ref, member: str, pin_ms: int = 0) -> Step:
     """Note a reference (``pin_ms`` 0) or a pin."""
-    return script("object/ref").on(*ref.all_keys[:2]), (member, pin_ms)
+    return script("object/ref").on(*ref.all_keys), (member, pin_ms)
 
 
 def drop(ref: Ref, process: str, *, ended: bool) -> Step:

@@ -116,7 +116,7 @@ class Session:
         """A handle is being pickled: keep the object while it is on its way."""
         lending = getattr(self._local, "lending", None)
         if lending is None:
-            step = families.refer(ref, "pin" + keys.new_id(), families.PIN_MS)
+            step = families.refer(ref, f"pin{self.program}:{keys.new_id()}", families.PIN_MS)
             self.client.calls([step])
         else:
             lending.append(ref)

@@ -1,6 +1,8 @@
 -- object/unref
 -- @version 1
--- A process does not refer to an object any more. The last one deletes it.
+-- A process does not refer to an object any more. The last one deletes it. A main
+-- program that is over takes the pins of its processes with it; where other pins
+-- are all that is left, the object expires with the last of them.
 -- KEYS[1] state     hash
 -- KEYS[2] refs      sorted set: who refers to the object -> until when (ms), or +inf
 -- KEYS[3] waiters   sorted set
@@ -13,6 +15,12 @@ local state, refs, waiters, stream = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local process, ended = ARGV[1], ARGV[2]
 redis.call('ZREM', refs, process)
 redis.call('ZREMRANGEBYSCORE', refs, '-inf', now())
+if ended == '1' then
+  -- Bounded by the references; a pin is "pin", its program, ":" and a random part.
+  for _, member in ipairs(redis.call('ZRANGE', refs, 0, -1)) do
+    if string.match(member, '^pin([^:]*):') == process then redis.call('ZREM', refs, member) end
+  end
+end
 local last = redis.call('ZCARD', refs) == 0
 if last or ended == '1' then
   -- One field per client that ever used the object; the mailboxes are named
@@ -25,6 +33,12 @@ if last or ended == '1' then
     end
   end
 end
-if not last then return {'OK'} end
+if not last then
+  local until_when = tonumber(redis.call('ZRANGE', refs, -1, -1, 'WITHSCORES')[2])
+  if until_when < math.huge then
+    for _, key in ipairs(KEYS) do redis.call('PEXPIREAT', key, until_when) end
+  end
+  return {'OK'}
+end
 redis.call('DEL', state, refs, waiters, stream)
 return {'DELETED'}
