@@ -131,6 +131,7 @@ class SemKeys:
         self.eager = acquire.given(kind, 2)
         self.release = script("sem/release").on(*where).given(kind, maxvalue)
         self.depose = script("sem/depose").on(*where)
+        self.bury = script("sem/bury").on(*where)
         self.look = script("sem/look").on(*where)
 
     def cancel(self, mailbox: str) -> Bound:
@@ -230,11 +231,14 @@ def _stand_in_line(sem: SemKeys, me: Me, seq: bytes, deadline: float | None) -> 
 
 def unseat_the_dead(sem: SemKeys, owner: bytes, fence: bytes) -> Steps:
     """If the owner of a lock is dead, let the next in line have it."""
-    if not owner or owner.startswith(b"!"):
+    if not owner or owner.startswith((b"!", b"?")):
         return
     died = yield from obituary(owner.decode().partition(".")[0])
     if died:
-        yield Call(sem.depose, (owner, fence, died))
+        if sem.kind == "sem":
+            yield Call(sem.bury, (owner.decode().partition(".")[0], died))
+        else:
+            yield Call(sem.depose, (owner, fence, died))
 
 
 def release(sem: SemKeys, me: Me, fence: int) -> Steps:
@@ -298,6 +302,8 @@ def cond_wait(cond: CondKeys, me: Me, fence: int, timeout: float | None) -> Step
             hint = yield from hear(mailbox, seq, seconds_left(me, deadline), me)
             if hint:
                 return True, granted(hint), None
+            if len(reply) > 1:
+                yield from unseat_the_dead(cond.lock, reply[1], reply[2])
             reply = yield ask
         return (yield from _get_back(cond, me, seq, ask, reply, True, None))
     except (ObjectExpired, VersionMismatch, LockLost, AssertionError, GeneratorExit):
@@ -477,9 +483,11 @@ def _break_for_the_dead(barrier: BarrierKeys, suspect: bytes) -> Steps:
 
 def barrier_open(barrier: BarrierKeys, me: Me, ticket: str) -> Steps:
     """The action has run: let everyone through. False if broken meanwhile."""
-    reply = yield Call(barrier.open, (me.id, stamp(me), ticket))
+    reply, interrupt = yield from insist(Call(barrier.open, (me.id, stamp(me), ticket)))
     if reply[0] not in (b"PASSED", b"BROKEN"):
         raise fault(reply, "Barrier")
+    if interrupt:
+        raise interrupt
     return reply[0] == b"PASSED"
 
 

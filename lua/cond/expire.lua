@@ -44,6 +44,10 @@ if owner == ticket then
   reply = {why, 'ACQUIRED', fence}
 elseif redis.call('ZSCORE', line, ticket) then
   reply = {why, 'QUEUED', owner, fence}
+elseif client_of(owner) == client then
+  -- Interrupted before the wait was carried out: the lock is still ours.
+  why = 'EXPIRED'
+  reply = {why, 'ACQUIRED', fence}
 else
   return {'FORGOTTEN'}
 end

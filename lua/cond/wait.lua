@@ -10,8 +10,8 @@
 -- ARGV[2] seq       number of the request
 -- ARGV[3] fence     of the acquire that holds the lock
 -- ARGV[4] condition name of the condition under its lock
--- Reply WAITING | QUEUED owner fence | ACQUIRED fence [died] | FORGOTTEN | LOST | NOT_OWNER | STALE
--- Reply GONE | VERSION fmt
+-- Reply WAITING [owner fence] | QUEUED owner fence | ACQUIRED fence [died] | FORGOTTEN
+-- Reply LOST | NOT_OWNER | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
 -- I7 a ticket is in the waiting area, in the lock's line or its owner: one of them
 --- @include object, ticket, sem
@@ -29,7 +29,7 @@ local ticket = client .. ':' .. seq .. ':' .. condition
 local again = replayed(s[5], seq)
 if again then
   if again[1] ~= 'WAITING' then return again end
-  if redis.call('ZSCORE', waiters, ticket) then return again end
+  if redis.call('ZSCORE', waiters, ticket) then return {'WAITING', owner, s[3]} end
   if redis.call('ZSCORE', line, ticket) then return {'QUEUED', owner, s[3]} end
   if owner == ticket then return {'ACQUIRED', s[3]} end
   -- Taken for dead and struck off: the caller may have missed a notify.

@@ -8,7 +8,7 @@
 -- KEYS[3] waiters   sorted set
 -- KEYS[4] stream    of an Event
 -- ARGV[1] process   that lets go
--- ARGV[2] ended     1 if the process is over: forget its requests and mailboxes too
+-- ARGV[2] ended     1 if the process is over: its mailboxes go, and later its answers
 -- Reply OK | DELETED
 --- @include now
 local state, refs, waiters, stream = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -22,15 +22,30 @@ if ended == '1' then
   end
 end
 local last = redis.call('ZCARD', refs) == 0
+-- What the state remembers of a process outlives it: one that was only taken for
+-- dead may come back and ask again. Its answers go an hour after its end, when no
+-- copy of a request is on its way any more; that it lost a lock (x:) is never
+-- forgotten. The mailboxes are named after the clients and carry the hash tag.
+local HOUR = 3600000
+if ended == '1' and redis.call('EXISTS', state) == 1 then
+  redis.call('HSETNX', state, 'e:' .. process, now())
+end
 if last or ended == '1' then
-  -- One field per client that ever used the object; the mailboxes are named
-  -- after them and carry the object's hash tag.
-  for _, field in ipairs(redis.call('HKEYS', state)) do
-    local client = string.match(field, '^[rox]:(.+)')
-    if client and (last or string.match(client, '^([^.]+)') == process) then
-      redis.call('HDEL', state, field)
-      redis.call('DEL', state .. ':m:' .. client)
+  local fields = redis.call('HGETALL', state)
+  local gone = {}
+  -- Bounded by the processes that ever used the object.
+  for i = 1, #fields, 2 do
+    local over = string.match(fields[i], '^e:(.+)')
+    if over and now() - fields[i + 1] > HOUR then
+      gone[over] = true
+      redis.call('HDEL', state, fields[i])
     end
+  end
+  for i = 1, #fields, 2 do
+    local kind, client = string.match(fields[i], '^([rox]):(.+)')
+    local owner = client and string.match(client, '^([^.]+)')
+    if client and kind ~= 'x' and gone[owner] then redis.call('HDEL', state, fields[i]) end
+    if client and (last or owner == process) then redis.call('DEL', state .. ':m:' .. client) end
   end
 end
 if not last then

@@ -47,6 +47,14 @@ end
 --- @include object, ticket, sem
 -- Whatever is answered below, nobody is to sleep until his time is out.
 if block == '2' then post(state, ticket, {'ASK'}) end
+-- A unit that was granted and not asked for yet: its client may be dead. Bounded
+-- by the fields of the state.
+local function unseen()
+  for _, field in ipairs(redis.call('HKEYS', state)) do
+    if string.sub(field, 1, 2) == 'g:' then return string.sub(field, 3) end
+  end
+  return ''
+end
 if not new then
   local again = replayed(last, seq)
   if again[1] ~= 'QUEUED' then return again end
@@ -59,7 +67,10 @@ if not new then
     redis.call('HSET', state, mine, record(seq, reply))
     return reply
   end
-  if redis.call('ZSCORE', waiters, ticket) then return {'QUEUED', owner, fence} end
+  if redis.call('ZSCORE', waiters, ticket) then
+    if kind == 'sem' then owner = unseen() end
+    return {'QUEUED', owner, fence}
+  end
   -- We were taken for dead and struck off the line: stand in it again.
 end
 if value ~= '0' then

@@ -16,7 +16,8 @@ local owner, fence, died = ARGV[1], ARGV[2], ARGV[3]
 
 local s = redis.call('HMGET', state, 'fmt', 'owner', 'fence', 'policy')
 if s[1] ~= 'sem/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
-if s[2] ~= owner or s[3] ~= fence or owner == '' then return {'CHANGED'} end
+if s[2] ~= owner or s[3] ~= fence then return {'CHANGED'} end
+if owner == '' or string.sub(owner, 1, 1) == '?' then return {'CHANGED'} end
 if s[4] == 'keep' then return {'KEPT'} end
 pass_on(state, waiters, owner)
 depose(state, waiters, owner, fence, died)

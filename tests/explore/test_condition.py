@@ -1,0 +1,56 @@
+"""Every interleaving of two and three clients of a Condition.
+
+Takers wait for items, a maker puts some there and notifies.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from lithops_mp._store.families import Ref
+
+from .explorer import INTERRUPTS, USUAL
+from .programs import COND, LOCK, maker, on_cond, taker
+
+pytestmark = pytest.mark.slow
+
+DEATHS = frozenset({"crash", "crash after"})
+TIMES = frozenset({"timeout", "drop", "lost"})
+
+SCENARIOS = {
+    "two": on_cond(taker(), maker()),
+    "two with a time limit, two faults": on_cond(taker(timeout=1.0), maker(), budget=2),
+    "three, an item each, notify_all": on_cond(
+        taker(), taker(), maker(items=2, count=-1), faults=DEATHS
+    ),
+    "three, one item": on_cond(taker(), taker(), maker(), faults=USUAL - DEATHS),
+    "three with a time limit, RLock": on_cond(
+        *[taker("rlock", timeout=1.0)] * 2, maker("rlock"), kind="rlock", faults=TIMES
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_condition_in_every_interleaving(name, explore):
+    explore(SCENARIOS[name])
+
+
+def test_a_client_that_was_buried_too_early_is_told_so(explore):
+    explore(on_cond(taker(), maker(), burial="finish bury drop"))
+
+
+def test_no_wake_up_is_lost_with_a_dead_waiter_in_whatever_order_it_is_buried(explore):
+    """A process's objects are buried in the order of a set: in none."""
+    refs = [Ref("sem", LOCK), Ref("cond", COND)]
+    explore(on_cond(taker(), taker(), maker(), faults=frozenset({"crash after"}), refs=refs))
+
+
+def test_no_wake_up_is_lost_with_a_dead_waiter_that_nobody_buries(explore):
+    scenario = on_cond(
+        taker(), taker(), maker(), faults=frozenset({"crash after"}), burial="finish"
+    )
+    explore(scenario)
+
+
+def test_ctrl_c_during_wait_gives_the_lock_back(explore):
+    explore(on_cond(taker(), maker(), faults=INTERRUPTS, budget=2))

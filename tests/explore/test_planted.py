@@ -1,0 +1,188 @@
+"""The explorer finds planted bugs: a script with one line removed or spoiled."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+
+from lithops_mp._store.scripts import script
+
+from .explorer import Explorer, Scenario, Violation
+from .machine import Machine
+from .programs import (
+    locker,
+    maker,
+    on_barrier,
+    on_cond,
+    on_event,
+    on_sem,
+    party,
+    setter,
+    taker,
+    watcher,
+)
+
+pytestmark = pytest.mark.slow
+
+
+class Plant(NamedTuple):
+    """In ``script`` the one occurrence of ``line`` becomes ``instead``."""
+
+    script: str
+    line: str
+    scenario: Scenario
+    finds: str
+    instead: str = ""
+
+
+LOCKS = on_sem(*[locker(timeout=1.0)] * 2)
+HASTY = on_sem(locker(rounds=2), locker(block=False))
+SEMS = on_sem(*[locker("sem", most=9, timeout=1.0)] * 2, kind="sem", most=9)
+THREE_SEMS = on_sem(
+    *[locker("sem", most=9)] * 3, kind="sem", most=9, faults=frozenset({"lost", "crash after"})
+)
+STORE = on_cond(taker(), maker())
+TWO_TAKERS = on_cond(taker(), taker(), maker(), faults=frozenset({"crash"}))
+EVENT = on_event(watcher(), setter("set", "clear"))
+BARRIER = on_barrier(*[party(rounds=2, timeout=1.0)] * 2, parties=2)
+ACTION = on_barrier(*[party(2, action=True, timeout=1.0)] * 2, parties=2)
+
+PLANTS = {
+    "release does not look whether it was asked before": Plant(
+        "sem/release", "if not new then return replayed(last, seq) end", LOCKS, "too many times"
+    ),
+    "acquire queues again whom it had queued": Plant(
+        "sem/acquire",
+        "if redis.call('ZSCORE', waiters, ticket) then",
+        on_sem(*[locker()] * 3),
+        "FIFO",
+        "if false then",
+    ),
+    "acquire does not see that it was granted": Plant(
+        "sem/acquire",
+        "if owner == ticket then return {'ACQUIRED', fence} end",
+        LOCKS,
+        "owns the lock",
+    ),
+    "WOULD_BLOCK is not written down": Plant(
+        "sem/acquire",
+        "redis.call('HSET', state, mine, record(seq, {'WOULD_BLOCK'}))",
+        HASTY,
+        "stuck|at the end",
+    ),
+    "an acknowledged grant is not struck off": Plant(
+        "sem/acquire", "redis.call('HDEL', state, 'g:' .. ticket)", SEMS, "conservation"
+    ),
+    "a time-out does not leave the line": Plant(
+        "sem/cancel",
+        "if redis.call('ZREM', waiters, ticket) == 1 then return cancelled() end",
+        LOCKS,
+        "stuck|at the end",
+    ),
+    "CANCELLED is not written down": Plant(
+        "sem/cancel",
+        "redis.call('HSET', state, mine, record(seq, {'CANCELLED'}))",
+        on_sem(*[locker(timeout=1.0)] * 2, budget=2),
+        "stuck|at the end",
+    ),
+    "handing over keeps the fence": Plant(
+        "sem/release",
+        "local ticket, next_fence = head[1], s[4] + 1",
+        LOCKS,
+        "fence",
+        "local ticket, next_fence = head[1], s[4] + 0",
+    ),
+    "the deposed is not remembered": Plant(
+        "sem/bury",
+        "redis.call('HSET', state, 'x:' .. client_of(owner), fence)",
+        on_sem(*[locker()] * 3),
+        "mutual exclusion|too many times",
+    ),
+    "a dead waiter keeps its grant": Plant(
+        "sem/bury",
+        "if string.sub(field, 1, 2) == 'g:' and process_of(string.sub(field, 3)) == process then",
+        THREE_SEMS,
+        "stuck|at the end",
+        "if false then",
+    ),
+    "waiting in a condition keeps the lock": Plant(
+        "cond/wait", "if not hand_over(lock, line, true) then", STORE, "stuck", "if false then"
+    ),
+    "a notified waiter that died keeps the wake-up": Plant(
+        "sem/bury", "pass_on(state, waiters, owner)", TWO_TAKERS, "stuck"
+    ),
+    "wait is carried out twice": Plant(
+        "cond/wait",
+        "if again then",
+        STORE,
+        "I7|notified|stuck|NOT_OWNER|recursive",
+        "if false then",
+    ),
+    "the last waiter is notified first": Plant(
+        "cond/notify",
+        "redis.call('ZPOPMIN', waiters)",
+        TWO_TAKERS,
+        "FIFO",
+        "redis.call('ZPOPMAX', waiters)",
+    ),
+    "set wakes nobody": Plant(
+        "event/set",
+        "local id = redis.call('XADD', stream, 'MAXLEN', 1, '*', 'set', 1)",
+        EVENT,
+        "I8",
+        "local id = '5-5'",
+    ),
+    "set does not look whether it was asked before": Plant(
+        "event/set", "if again then return again end", EVENT, "the flag is 1 after clear"
+    ),
+    "a party that gives up does not see that it was let through": Plant(
+        "barrier/expire",
+        "if outcome and (outcome[1] ~= 'ACT' or force == '0') then return outcome end",
+        BARRIER,
+        "round",
+    ),
+    "a barrier is broken under its waiters": Plant(
+        "barrier/expire", "redis.call('DEL', waiters)", BARRIER, "I10"
+    ),
+    "open lets through whoever comes": Plant(
+        "barrier/open",
+        "if s[3] == 'action' and s[4] == ticket then",
+        ACTION,
+        "round|action|index|indices|I9",
+        "if true then",
+    ),
+}
+
+
+def planted(plant: Plant) -> dict[str, str]:
+    source = script(plant.script).source
+    assert plant.line in source, f"{plant.script} has no such line any more: {plant.line}"
+    return {plant.script: source.replace(plant.line, plant.instead)}
+
+
+@pytest.mark.parametrize("name", PLANTS)
+def test_a_planted_bug_is_found(name, server):
+    plant = PLANTS[name]
+    machine = Machine(server.settings.connection(), planted(plant))
+    with pytest.raises(Violation, match=plant.finds) as found:
+        Explorer(machine, plant.scenario).run()
+    print(found.value)
+
+
+HINTS = {
+    "lock": ("sem/release", "redis.call('RPUSH', mailbox,", on_sem(*[locker()] * 3)),
+    "condition": ("cond/notify", "redis.call('RPUSH', mailbox,", STORE),
+    "barrier": ("barrier/arrive", "redis.call('RPUSH', mailbox,", BARRIER),
+}
+
+
+@pytest.mark.parametrize("name", HINTS)
+def test_without_hints_everything_still_works(name, server):
+    """Hints only save time: to lose all of them costs latency alone."""
+    which, start, scenario = HINTS[name]
+    lines = script(which).source.splitlines()
+    kept = [line for line in lines if not line.strip().startswith(start)]
+    assert len(kept) < len(lines)
+    machine = Machine(server.settings.connection(), {which: "\n".join(kept) + "\n"})
+    Explorer(machine, scenario).run()

@@ -1,0 +1,159 @@
+"""One script call as a value, and playing a few of them on a server.
+
+Keys and arguments go by the names in the scripts' headers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from explore.machine import Machine, State
+
+from lithops_mp._store import families, keys
+from lithops_mp._store.families import Ref
+from lithops_mp._store.scripts import REGISTRY, script
+
+TTL = 10_000_000
+
+LOCK, COND, EVENT, BARRIER = "L", "L/C", "E", "B"
+
+_OBJECT = {
+    family: {
+        "state": keys.state(ident),
+        "waiters": keys.waiters(ident),
+        "refs": keys.refs(ident),
+        "stream": keys.stream(ident),
+    }
+    for family, ident in (("sem", LOCK), ("cond", COND), ("event", EVENT), ("barrier", BARRIER))
+}
+#: Key names in headers -> keys, by family.
+KEYS: dict[str, dict[str, str]] = {
+    **_OBJECT,
+    "object": _OBJECT["event"],
+    "cond": {**_OBJECT["cond"], "lock": keys.state(LOCK), "line": keys.waiters(LOCK)},
+    "process": {
+        "record": keys.process("A"),
+        "program": keys.process("A"),
+        "objects": keys.objects("A"),
+        "children": keys.children("A"),
+        "control": keys.control("A"),
+        "inbox": keys.inbox("A"),
+        "seen": keys.seen("A"),
+        "idle": keys.idle("A", "py"),
+        "runtimes": keys.runtimes("A"),
+        "list": keys.idle("A", "py") + ":f1",
+    },
+}
+
+
+def number(seq: int) -> str:
+    """A sequence number in the width the scripts compare."""
+    return f"{seq:012d}"
+
+
+class Run(NamedTuple):
+    """A call of a script with named arguments."""
+
+    name: str
+    args: dict[str, Any]
+
+    @property
+    def packet(self) -> bytes:
+        found, family = script(self.name), self.name.partition("/")[0]
+        known = dict(KEYS[family])
+        if "client" in self.args:
+            known["mailbox"] = keys.mailbox(LOCK, self.args["client"])
+        args = dict(self.args)
+        if "seq" in args:
+            args["seq"] = number(args["seq"])
+        bound = found.on(*(known[key] for key in found.keys))
+        return bound.pack(tuple(args[arg] for arg in found.args))
+
+
+def run(name: str, **args: Any) -> Run:
+    return Run(name, args)
+
+
+def text(reply: Any) -> str:
+    """A reply as words, numbers included, with spaces between."""
+    words = reply if isinstance(reply, list) else [reply]
+    return " ".join(word.decode() if isinstance(word, bytes) else str(word) for word in words)
+
+
+def made(ident: str, family: str, **fields: Any) -> bytes:
+    """The packet that creates an object, as ``lithops_mp.synchronize`` does."""
+    bound, args = families.create(Ref(family, ident), TTL, "main", fields)
+    return bound.pack(args)
+
+
+def lock(kind: str = "lock", value: int = 1, most: int = 1, policy: str = "warn") -> list[bytes]:
+    fields = {"value": value, "owner": "", "fence": 0, "n": 0}
+    return [made(LOCK, "sem", **fields, kind=kind, max=most, policy=policy)]
+
+
+def condition() -> list[bytes]:
+    return [*lock("rlock"), made(COND, "cond")]
+
+
+def event() -> list[bytes]:
+    return [made(EVENT, "event", flag=0, last="0-0")]
+
+
+def barrier(parties: int = 2) -> list[bytes]:
+    return [made(BARRIER, "barrier", parties=parties, phase="filling", actor="", n=0)]
+
+
+def play(machine: Machine, *calls: bytes | Run, state: State | None = None) -> tuple[str, State]:
+    """The last call's reply, and the state after it."""
+    reply, now = "", state or machine.empty
+    for call in calls:
+        raw, now = machine.run(now, call if isinstance(call, bytes) else call.packet)
+        reply = text(raw)
+    return reply, now
+
+
+class Case(NamedTuple):
+    """After ``before``, the call answers ``reply`` (``*`` stands for any rest).
+
+    ``again``: what the same request answers the second time; it changes nothing.
+    None if the script is not meant to be repeated.
+    """
+
+    reply: str
+    call: Run
+    before: list[bytes | Run]
+    again: str | None = "same"
+
+    @property
+    def name(self) -> str:
+        return f"{self.call.name} {self.reply}"
+
+
+def matches(reply: str, pattern: str) -> bool:
+    start, star, _ = pattern.partition("*")
+    return reply.startswith(start) if star else reply == pattern
+
+
+def check(machine: Machine, case: Case) -> None:
+    """The case's answer; asked again nothing changes; every key expires."""
+    _, before = play(machine, *case.before)
+    reply, after = play(machine, case.call, state=before)
+    assert matches(reply, case.reply), reply
+    assert not after.immortal, "a key has no TTL"
+    if case.again is not None:
+        second, still = play(machine, case.call, state=after)
+        assert second == (reply if case.again == "same" else case.again)
+        assert still.content == after.content
+
+
+def unproduced(prefix: str, cases: list[Case]) -> set[str]:
+    """Reply words in the headers of a family that no case produces."""
+    declared = {
+        f"{name} {word}"
+        for name, found in REGISTRY.items()
+        if name.startswith(prefix)
+        for word in found.replies
+    }
+    words = [(case.call.name, word) for case in cases for word in case.reply.strip("*").split()]
+    produced = {f"{name} {word}" for name, word in words}
+    return declared - produced

@@ -1,0 +1,126 @@
+"""The scripts of conditions, each alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from lithops_mp._store import keys
+
+from .play import COND, LOCK, Case, Run, check, condition, number, play, run, unproduced
+from .test_sem import acquire, bury, depose, release
+
+STATE, LINE, AREA = keys.state(LOCK), keys.waiters(LOCK), keys.waiters(COND)
+
+
+def take(client: str, seq: int) -> Run:
+    return acquire(client, seq, "rlock")
+
+
+def wait(client: str, seq: int, fence: int) -> Run:
+    return run("cond/wait", client=client, seq=seq, fence=fence, condition="C")
+
+
+def notify(client: str, seq: int, fence: int, count: int = 1) -> Run:
+    return run("cond/notify", client=client, seq=seq, fence=fence, count=count)
+
+
+def expire(client: str, seq: int, wait: int) -> Run:
+    ticket = f"{client}:{number(wait)}:C"
+    return run("cond/expire", client=client, seq=seq, ticket=ticket)
+
+
+LOOK = run("cond/look")
+COND_BURY = run("cond/bury", process="A", died="died")
+A1, A2 = f"A.0:{number(1)}", f"A.0:{number(2)}:C"
+HELD = [*condition(), take("A.0", 1)]
+WAITING = [*HELD, wait("A.0", 2, 1)]
+#: B holds the lock, A waits.
+MAKING = [*WAITING, take("B.0", 1)]
+#: A was notified and stands in B's line.
+NOTIFIED = [*MAKING, notify("B.0", 2, 2)]
+#: A was notified and owns the lock.
+AWAKE = [*NOTIFIED, release("B.0", 3, 2, "rlock")]
+#: A's lock was given to B.
+LOST = [*HELD, take("B.0", 1), depose(A1, 1)]
+#: A waits, and all trace of its ticket is gone.
+STRUCK = [*WAITING, COND_BURY]
+LATER = [*condition(), acquire("A.0", 9, "rlock", block=0)]
+
+CASES = [
+    Case("WAITING*", wait("A.0", 2, 1), HELD, again="*"),
+    Case("QUEUED B.0:*", wait("A.0", 2, 1), NOTIFIED),
+    Case("ACQUIRED 3", wait("A.0", 2, 1), AWAKE),
+    Case("FORGOTTEN", wait("A.0", 2, 1), STRUCK),
+    Case("LOST", wait("A.0", 2, 1), LOST),
+    Case("NOT_OWNER", wait("B.0", 1, 1), HELD),
+    Case("STALE", wait("A.0", 2, 1), LATER),
+    Case("NOTIFIED 0", notify("A.0", 2, 1), HELD),
+    Case("NOTIFIED 1", notify("B.0", 2, 2), MAKING),
+    Case("LOST", notify("A.0", 2, 1), LOST),
+    Case("NOT_OWNER", notify("B.0", 1, 7), HELD),
+    Case("STALE", notify("A.0", 2, 1), LATER),
+    Case("EXPIRED ACQUIRED 2", expire("A.0", 3, 2), WAITING),
+    Case("EXPIRED QUEUED B.0:*", expire("A.0", 3, 2), MAKING),
+    Case("NOTIFIED QUEUED B.0:*", expire("A.0", 3, 2), NOTIFIED),
+    Case("NOTIFIED ACQUIRED 3", expire("A.0", 3, 2), AWAKE),
+    Case("FORGOTTEN", expire("A.0", 3, 2), STRUCK),
+    Case("STALE", expire("A.0", 3, 2), LATER),
+    Case("BURIED", COND_BURY, WAITING),
+    Case("VALUE 1", LOOK, WAITING),
+    Case("VALUE 0", LOOK, AWAKE),
+    *(
+        Case("GONE", call, [])
+        for call in (wait("A.0", 1, 1), notify("A.0", 1, 1), expire("A.0", 2, 1), COND_BURY, LOOK)
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_script_answers(case, machine):
+    if case.again == "*":
+        # The first answer and the safety check's may say more or less.
+        _, after = play(machine, *case.before, case.call)
+        reply, still = play(machine, case.call, state=after)
+        assert reply.startswith("WAITING")
+        assert still is after
+        case = case._replace(again=None)
+    check(machine, case)
+
+
+def test_every_reply_is_produced():
+    assert not {name for name in unproduced("cond/", CASES) if not name.endswith("VERSION")}
+
+
+def test_a_stale_request_changes_nothing(machine):
+    for call in (wait("A.0", 2, 1), notify("A.0", 2, 1), expire("A.0", 3, 2)):
+        _, before = play(machine, *LATER)
+        assert play(machine, call, state=before)[1] is before
+
+
+def test_waiting_hands_the_lock_to_the_next(machine):
+    _, state = play(machine, *HELD, take("B.0", 1), wait("A.0", 2, 1))
+    assert state.hash(STATE)["owner"].startswith("B.0:")
+    assert state.zset(AREA) == [A2]
+
+
+def test_notify_moves_in_the_order_of_waiting(machine):
+    waits = [*WAITING, take("B.0", 1), wait("B.0", 2, 2), take("C.0", 1)]
+    _, state = play(machine, *waits, notify("C.0", 2, 3, 1))
+    assert [t.partition(":")[0] for t in state.zset(LINE)] == ["A.0"]
+    _, state = play(machine, *waits, notify("C.0", 2, 3, -1))
+    assert [t.partition(":")[0] for t in state.zset(LINE)] == ["A.0", "B.0"]
+    assert state.zset(AREA) == []
+
+
+def test_a_notified_waiter_wakes_up_holding_the_lock(machine):
+    _, state = play(machine, *AWAKE)
+    assert state.hash(STATE)["owner"] == A2
+    assert state.content[keys.mailbox(LOCK, "A.0")] == (f"{number(2)}\x1fACQUIRED\x1f3",)
+
+
+def test_a_notify_of_the_dead_goes_to_the_next(machine):
+    waits = [*WAITING, take("B.0", 1), wait("B.0", 2, 2), take("C.0", 1), notify("C.0", 2, 3)]
+    _, in_line = play(machine, *waits, bury("A"))
+    assert [t.partition(":")[0] for t in in_line.zset(LINE)] == ["B.0"]
+    _, owner = play(machine, *waits, release("C.0", 3, 3, "rlock"), bury("A"))
+    assert owner.hash(STATE)["owner"].startswith("B.0:")

@@ -1,0 +1,106 @@
+"""Creation, references and the end of objects; versions, for all families."""
+
+from __future__ import annotations
+
+import pytest
+
+from lithops_mp._store import families, keys
+from lithops_mp._store.families import Ref
+from lithops_mp._store.scripts import REGISTRY, command
+
+from . import test_barrier, test_cond, test_event, test_sem
+from .play import BARRIER, COND, EVENT, LOCK, TTL, Case, check, event, play, run, unproduced
+
+STATE, REFS = keys.state(EVENT), keys.refs(EVENT)
+REF = run("object/ref", member="B", ms=0)
+UNREF = run("object/unref", process="main", ended=0)
+CREATE = run("object/create", fmt="event/1", ttl=TTL, process="main", fields=b"\x90")
+
+CASES = [
+    Case("OK", CREATE._replace(args={**CREATE.args, "fields": b"\x92\xa1a\xa1b"}), []),
+    Case("OK", CREATE, event()),
+    Case("OK", REF, event()),
+    Case("GONE", REF, []),
+    Case("OK", run("object/renew"), event()),
+    Case("GONE", run("object/renew"), []),
+    Case("OK", UNREF, [*event(), REF]),
+    Case("DELETED", UNREF, event()),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_script_answers(case, machine):
+    check(machine, case)
+
+
+def test_every_reply_is_produced():
+    assert not unproduced("object/", CASES)
+
+
+def test_creating_again_keeps_what_happened_since(machine):
+    _, before = play(machine, *event(), test_event.up("A.0", 1))
+    assert play(machine, *event(), state=before)[1] is before
+
+
+def test_an_object_lives_as_long_as_its_last_reference(machine):
+    _, state = play(machine, *event(), REF, UNREF)
+    assert state.zset(REFS) == ["B"]
+    _, state = play(machine, run("object/unref", process="B", ended=0), state=state)
+    assert state is machine.empty
+
+
+def test_a_pin_that_ran_out_keeps_nothing(machine):
+    long_ago = run("object/ref", member="pinX:1", ms=-1000)
+    assert play(machine, *event(), long_ago, UNREF)[0] == "DELETED"
+
+
+def test_a_pin_keeps_the_object(machine):
+    assert play(machine, *event(), run("object/ref", member="pinX:1", ms=60000), UNREF)[0] == "OK"
+
+
+FAMILIES = {
+    "sem": (test_sem.CASES, [Ref("sem", LOCK)]),
+    "cond": (test_cond.CASES, [Ref("cond", COND), Ref("sem", LOCK)]),
+    "event": (test_event.CASES, [Ref("event", EVENT)]),
+    "barrier": (test_barrier.CASES, [Ref("barrier", BARRIER)]),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_last_reference_leaves_nothing_behind(family, machine):
+    """In every state the cases reach, mailboxes and all."""
+    cases, refs = FAMILIES[family]
+    for case in cases:
+        if not case.before:
+            continue
+        _, state = play(machine, *case.before, case.call)
+        steps = [families.drop(ref, "main", ended=False) for ref in refs]
+        _, state = play(machine, *(bound.pack(args) for bound, args in steps), state=state)
+        assert state is machine.empty, (case.name, list(state.content))
+
+
+VERSIONED = sorted(
+    {case.call.name: case for cases, _ in FAMILIES.values() for case in cases}.items()
+)
+
+
+@pytest.mark.parametrize(("name", "case"), VERSIONED, ids=[name for name, _ in VERSIONED])
+def test_another_version_is_named_and_nothing_is_changed(name, case, machine):
+    family = name.partition("/")[0]
+    before = next(c.before for c in FAMILIES[family][0] if c.call.name == name and c.before)
+    idents = {"sem": [LOCK], "cond": [LOCK, COND], "event": [EVENT], "barrier": [BARRIER]}[family]
+    if name in ("cond/look", "cond/bury"):
+        idents = [COND]
+    if name == "cond/expire":
+        idents = [LOCK]
+    for ident in idents:
+        changed = command("HSET", keys.state(ident), "fmt", "other/9")
+        _, state = play(machine, *before, changed)
+        reply, after = play(machine, case.call, state=state)
+        assert reply == "VERSION other/9"
+        assert after is state
+
+
+def test_versions_are_checked_by_every_script_that_says_so():
+    says = {name for name, found in REGISTRY.items() if "VERSION" in found.replies}
+    assert says == {name for name, _ in VERSIONED}
