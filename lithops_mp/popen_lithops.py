@@ -29,7 +29,7 @@ import types
 from collections.abc import Callable
 from multiprocessing import context, process, util
 from multiprocessing.connection import wait as wait_for
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from . import config
 from ._store import keys, processes
@@ -129,6 +129,16 @@ class Popen:
         """The pid, once the child has started; None if it ended without starting."""
         self._started.wait()
         return self._pid
+
+    # What CPython's reducers of connections and sockets ask of who is being started.
+    DupFd = int
+
+    def duplicate_for_child(self, fd: int) -> NoReturn:
+        """Refuse."""
+        raise TypeError(
+            "a connection or socket of multiprocessing cannot be sent to a Lithops function, "
+            "which may run on another machine"
+        )
 
     # -- what the listener calls --
 
@@ -239,25 +249,34 @@ def import_path() -> list[str]:
 
 
 def interpreter() -> str:
-    """This Python, under a name that Lithops accepts.
+    """This Python, called by a small script beside the runner that Lithops starts with it.
 
-    Lithops takes the path of an interpreter for a container image's name, in which
-    neither a space nor most punctuation may stand. A path with them is called by a
-    small script beside the runner that Lithops keeps in its folder.
+    By itself it would take Lithops from the copy that lies there, too. Each program
+    that begins on this machine replaces that copy, and whoever imports it meanwhile
+    fails. Besides, Lithops takes the path for a container image's name, in which
+    neither a space nor most punctuation may stand.
     """
-    if re.fullmatch(r"[A-Za-z0-9_/.:-]+", sys.executable):
-        return sys.executable
     from lithops.constants import LITHOPS_TEMP_DIR
 
-    path = os.path.join(LITHOPS_TEMP_DIR, f"python-{keys.digest(sys.executable)}")
+    script = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(_RUN)} "$@"\n'
+    path = os.path.join(LITHOPS_TEMP_DIR, f"python-{keys.digest(script)}")
     if not os.path.exists(path):
         os.makedirs(LITHOPS_TEMP_DIR, exist_ok=True)
-        staged = f"{path}.{os.getpid()}"
+        staged = f"{path}.{keys.new_id()}"
         with open(staged, "w") as file:
-            file.write(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+            file.write(script)
         os.chmod(staged, 0o755)
         os.replace(staged, path)
-    return path
+    accepted = re.fullmatch(r"[A-Za-z0-9_/.:-]+", path) and os.access(path, os.X_OK)
+    return path if accepted else sys.executable
+
+
+# As if python were called with the rest of the arguments, but with nothing of the
+# script's folder or of this one in front of the installed modules.
+_RUN = (
+    "import runpy, sys; sys.path[:] = filter(None, sys.path); del sys.argv[0]; "
+    'runpy.run_path(sys.argv[0], run_name="__main__")'
+)
 
 
 class Listener:
@@ -363,7 +382,12 @@ class Listener:
                 child.invoke()
             except Exception as error:
                 self._give_up(child, f"no function could be started for it: {error}", 1)
-        elif child.future is not None and child.future.over:
+        elif (
+            child.future is not None
+            and child.future.over
+            # and has not begun and ended since we asked
+            and processes.status(self.client, child.uid).word == "STARTING"
+        ):
             self._give_up(child, f"Lithops ended its function early; see {child.future.log}", 1)
 
     def _give_up(self, child: Popen, why: str, code: int = processes.KILLED) -> None:
@@ -416,13 +440,20 @@ def _write_all(fd: int, data: bytes) -> None:
 class Call:
     """One invocation of a function by Lithops."""
 
-    def __init__(self, future: Any) -> None:
+    def __init__(self, executor: Any, future: Any) -> None:
+        self._executor = executor
         self._future = future
 
     @property
     def over(self) -> bool:
         """Has Lithops seen the end of it? It looks every two seconds."""
-        return bool(self._future.ready or self._future.success or self._future.done)
+        if self._future.ready or self._future.success or self._future.done:
+            return True
+        # Of a function of this machine that was killed, or never began, Lithops
+        # reports nothing; it only knows that its process is gone.
+        environment = getattr(self._executor.compute_handler, "env", None)
+        latch = environment and environment.jobs.get(self._future.job_key)
+        return bool(latch and latch.done)
 
     @property
     def log(self) -> str:
@@ -511,7 +542,7 @@ class Functions:
             timeout=EXECUTION_LIMIT,
             include_modules=None if self.local else [],
         )
-        call = Call(future)
+        call = Call(executor, future)
         calls.append(call)
         return call
 

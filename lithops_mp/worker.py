@@ -108,6 +108,8 @@ def _run(
     if client.call(claim, (function, socket.gethostname(), ttl))[0] != b"CLAIMED":
         return
     numbers = sorted(client.plain("HKEYS", keys.spec(uid)), key=int)
+    if not numbers:
+        return  # the parent has given it up meanwhile
     header, *pieces = client.plain("HMGET", keys.spec(uid), *numbers)
     client.plain("DEL", keys.spec(uid))
     spec: dict[str, Any] = pickle.loads(header)
@@ -187,19 +189,18 @@ class Supervisor:
     # -- the loop --
 
     def _supervise(self) -> None:
-        heartbeat = self.spec["heartbeat"]
-        pulse = Pulse(self.client, self.uid, self.pid, self.ttl, heartbeat)
+        pulse = Pulse(self.client, self.uid, self.pid, self.ttl, self.spec["heartbeat"])
         pidfd = os.pidfd_open(self.pid)
         due = 0.0
         try:
             self._listen()
             while True:
                 if time.monotonic() >= due:
-                    due = time.monotonic() + heartbeat
+                    due = time.monotonic() + pulse.every
                     if not pulse.beat():
                         self._kill_softly(signal.SIGKILL)
                     self._look_after_parent()
-                wait = min(due - time.monotonic(), 0.05 if self.blocked else heartbeat)
+                wait = min(due - time.monotonic(), 0.05 if self.blocked else pulse.every)
                 ready = self._wait([pidfd], max(0.0, wait))
                 if pidfd in ready:
                     break

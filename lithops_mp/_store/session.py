@@ -177,6 +177,8 @@ class Session:
                 processes.forget(self.client, self.uid)
                 if self.uid == self.program:
                     processes.stop_functions(self.client, self.program)
+        for client in (self.client, *self._spare):
+            client.close()
         if self.server:
             self.server.stop()
 
@@ -240,7 +242,13 @@ def _start() -> Session:
     lithops_config, source = load_lithops_config(overrides)
     url = config.get_parameter(config.REDIS_URL)
     backend = backend_of(lithops_config)
-    settings = resolve(url, lithops_config, backend, config_source=source)
+    settings = resolve(
+        url,
+        lithops_config,
+        backend,
+        url_source=f"the parameter {config.REDIS_URL}",
+        config_source=source,
+    )
     server = None
     if settings is None:
         from .server import EmbeddedServer

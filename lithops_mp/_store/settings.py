@@ -259,6 +259,7 @@ def resolve(
     lithops_config: Mapping[str, Any] | None,
     backend: str | None,
     *,
+    url_source: str = "the url argument",
     config_source: str = "the Lithops configuration",
 ) -> Settings | None:
     """Find out which Redis to use; ``None`` means the embedded server.
@@ -272,7 +273,7 @@ def resolve(
     backend = backend or backend_of(config)
     settings = None
     if url is not None:
-        settings = from_url(url, "the url argument")
+        settings = from_url(url, url_source)
     elif os.environ.get(URL_VARIABLE):
         settings = from_url(os.environ[URL_VARIABLE], f"the environment variable {URL_VARIABLE}")
     elif config.get("redis"):

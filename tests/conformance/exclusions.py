@@ -1,0 +1,103 @@
+"""Which of CPython's tests are not run, and why.
+
+A reason is a fact about what runs where, or names the part that brings the
+test's subject; it is never that the test fails. ``test_exclusions.py`` holds this
+list against the interpreter: each entry exists there, and every test that is not
+listed runs.
+
+Only the tests of processes are meant: those of ``multiprocessing.dummy`` and of
+managers (the ``WithThreads`` and ``WithManager`` variants) test other packages.
+"""
+
+from __future__ import annotations
+
+import sys
+
+# -- parts to come --
+
+QUEUE = "its subject is Queue, which part 2 brings"
+PIPE = "its subject is Pipe or Connection, which part 3 brings"
+SHARED = "its subject is shared memory, which part 3 brings"
+POOL = "it needs a Pool, which a later part brings"
+MANAGER = "it needs a Manager, which a later part brings"
+
+# -- facts --
+
+FORK = "it needs start method 'fork': a function does not have the parent's memory"
+FORKSERVER = "it is about the forkserver process, which we do not have"
+POSIX = "it is about POSIX semaphores and shared memory of one machine and their tracker"
+OTHER = "it runs a script that imports multiprocessing, not us (test_process.py has ours)"
+FLAGS = "a function's interpreter is started by Lithops, which passes no flags on"
+NAMES = "it has the name of CPython's package built in (test_context.py has ours)"
+
+#: Class, or class and test -> reason. A class stands for all its tests.
+EXCLUDED = {
+    "TestInternalDecorators": FORK,
+    "_TestProcess.test_forkserver_sigint": FORKSERVER,
+    "_TestProcess.test_forkserver_sigkill": FORKSERVER,
+    "_TestQueue": QUEUE,
+    "_TestValue": SHARED,
+    "_TestArray": SHARED,
+    "_TestContainers": MANAGER,
+    "_TestPool": POOL,
+    "_TestPoolWorkerErrors": POOL,
+    "_TestPoolWorkerLifetime": POOL,
+    "_TestMyManager": MANAGER,
+    "_TestRemoteManager": MANAGER,
+    "_TestManagerRestart": MANAGER,
+    "TestManagerExceptions": MANAGER,
+    "_TestConnection": PIPE,
+    "_TestListener": PIPE,
+    "_TestListenerClient": PIPE,
+    "_TestPoll": PIPE,
+    "_TestPicklingConnections": PIPE,
+    "_TestHeap": SHARED,
+    "_TestSharedCTypes": SHARED,
+    "_TestSharedMemory": SHARED,
+    "_TestImportStar": NAMES,
+    "TestInvalidHandle": PIPE,
+    "OtherTest": PIPE,
+    "ChallengeResponseTest": PIPE,
+    "TestInitializers": MANAGER,
+    "TestStdinBadfiledescriptor.test_pool_in_process": POOL,
+    "TestWait.test_wait": PIPE,
+    "TestWait.test_wait_slow": PIPE,
+    "TestWait.test_wait_timeout": PIPE,
+    "TestWait.test_wait_integer": PIPE,
+    "TestWait.test_neg_timeout": PIPE,
+    "TestInvalidFamily": PIPE,
+    "TestFlags": FLAGS,
+    "TestNoForkBomb": OTHER,
+    "TestIgnoreEINTR": PIPE,
+    "TestStartMethod.test_get_all": FORK,
+    "TestStartMethod.test_preload_resources": FORKSERVER,
+    "TestStartMethod.test_mixed_startmethod": FORK,
+    "TestResourceTracker": POSIX,
+    "TestSimpleQueue": QUEUE,
+    "TestPoolNotLeakOnFailure": POOL,
+    "TestSyncManagerTypes": MANAGER,
+    "TestNamedResource": OTHER,
+    "MiscTestCase.test_spawn_sys_executable_none_allows_import": OTHER,
+    "MiscTestCase.test_large_pool": POOL,
+    "SemLockTests": POSIX,
+}
+
+#: Entries that older releases do not have -> the release that has it for certain.
+SINCE = {
+    "TestInternalDecorators": (3, 11, 7),
+    "TestStartMethod.test_mixed_startmethod": (3, 11, 7),
+    "MiscTestCase.test_spawn_sys_executable_none_allows_import": (3, 11, 7),
+    "ChallengeResponseTest": (3, 12, 1),
+    "TestManagerExceptions": (3, 13, 0),
+    "MiscTestCase.test_large_pool": (3, 13, 0),
+}
+
+
+def reason(case: str, test: str) -> str | None:
+    """Why a test is excluded; None if it is not."""
+    return EXCLUDED.get(case) or EXCLUDED.get(f"{case}.{test}")
+
+
+def expected(entry: str) -> bool:
+    """Must this interpreter have it?"""
+    return sys.version_info[:3] >= SINCE.get(entry, (3, 10))
