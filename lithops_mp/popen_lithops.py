@@ -52,6 +52,10 @@ SAFETY = 2.0
 # another one is invoked. Claiming is exclusive, so being early is harmless.
 CLAIM = 5.0
 
+# How many functions are invoked for a process before it is given up: one that dies
+# before it begins may have been unlucky, a second one is not.
+ATTEMPTS = 2
+
 # Lithops' localhost backend runs so many functions of an executor at a time; the
 # next executor takes over where one is full, so no process waits for another.
 FUNCTIONS_PER_EXECUTOR = 64
@@ -72,6 +76,7 @@ class Popen:
         self.uid = keys.new_id()
         self.name = process_obj.name
         self.placed = 0.0
+        self.invocations = 0
         self.future: Any = None
         self._pid: int | None = None
         self._started = threading.Event()
@@ -240,6 +245,7 @@ class Popen:
     def invoke(self) -> None:
         """Have Lithops run a function for this process. Raises what Lithops raises."""
         self.placed = 0.0
+        self.invocations += 1
         self.future = Functions.mine().invoke(self.uid)
 
 
@@ -377,18 +383,20 @@ class Listener:
         return found.word
 
     def _check_launch(self, child: Popen) -> None:
-        if child.placed and time.monotonic() - child.placed > CLAIM:
-            try:
-                child.invoke()
-            except Exception as error:
-                self._give_up(child, f"no function could be started for it: {error}", 1)
-        elif (
+        late = child.placed and time.monotonic() - child.placed > CLAIM
+        over = (
             child.future is not None
             and child.future.over
             # and has not begun and ended since we asked
             and processes.status(self.client, child.uid).word == "STARTING"
-        ):
+        )
+        if over and child.invocations >= ATTEMPTS:
             self._give_up(child, f"Lithops ended its function early; see {child.future.log}", 1)
+        elif late or over:
+            try:
+                child.invoke()
+            except Exception as error:
+                self._give_up(child, f"no function could be started for it: {error}", 1)
 
     def _give_up(self, child: Popen, why: str, code: int = processes.KILLED) -> None:
         code = processes.finish(self.client, child.uid, code, f"{child.name}: {why}")
@@ -573,7 +581,15 @@ class Functions:
             name = os.environ.get(SESSION_ID_ENV, "")
             if not name.endswith(session.uid[:8]):
                 os.environ[SESSION_ID_ENV] = f"{name}-{session.uid[:8]}"
-        return lithops.FunctionExecutor(config=settings, log_level=None)
+        executor = lithops.FunctionExecutor(config=settings, log_level=None)
+        if self.local:
+            # The payload says how to reach the server, and Lithops' files are
+            # open to every user of this machine.
+            from lithops.constants import LITHOPS_TEMP_DIR
+
+            with contextlib.suppress(OSError):
+                os.chmod(LITHOPS_TEMP_DIR, 0o700)
+        return executor
 
     def _end(self) -> None:
         """The program is over, and its children are: end the functions, leave no file."""

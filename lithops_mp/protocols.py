@@ -68,17 +68,24 @@ def stamp(me: Me) -> bytes:
 def hear(mailbox: str, seq: bytes, seconds: float, me: Me) -> Steps:
     """Block for the hint about request ``seq``; None if none came in time.
 
-    Hints about earlier requests are left over from waits that were given up.
+    Hints about earlier requests are left over from waits that were given up. One
+    that was read long after the time was up is not believed: this process stood
+    still, and what it was granted may have been given on since.
     """
     end = me.clock() + seconds
     while True:
         hint = yield Block(mailbox, end - me.clock())
-        if hint is None:
+        if hint is None or overslept(me, end):
             return None
         if hint[0] == seq:
             return hint[1:]
         if me.clock() >= end:
             return None
+
+
+def overslept(me: Me, end: float) -> bool:
+    """Did a wait take much longer than it may? A lease is several times SAFETY."""
+    return me.clock() > end + SAFETY
 
 
 def obituary(process: str) -> Steps:
@@ -159,9 +166,12 @@ def acquire_eager(sem: SemKeys, me: Me) -> Steps:
     once. This says what ``Client.call_and_block`` and :func:`settled` do.
     """
     seq, hint = stamp(me), None
+    end = me.clock() + EAGER
     try:
         reply = yield Call(sem.eager, (me.id, seq))
         hint = yield Block(keys.mailbox(sem.ident, me.id), EAGER)
+        if overslept(me, end):
+            reply, hint = (yield Call(sem.acquire, (me.id, seq))), None
     except BaseException as error:
         reply = error
     grant = settled(seq, reply, hint)
@@ -183,9 +193,7 @@ def settled(seq: bytes, reply: Any, hint: list[Any] | None) -> Grant | None:
     return None
 
 
-def acquire_on(
-    sem: SemKeys, me: Me, seq: bytes, reply: Any, deadline: float | None
-) -> Steps:
+def acquire_on(sem: SemKeys, me: Me, seq: bytes, reply: Any, deadline: float | None) -> Steps:
     """:func:`acquire` from the answer to its first request on, or from what kept it away.
 
     Apart, since a lock that is free is had with that answer, and a generator
@@ -294,7 +302,8 @@ def cond_wait(cond: CondKeys, me: Me, fence: int, timeout: float | None) -> Step
     ask = Call(cond.wait, (me.id, seq, fence, cond.name))
     try:
         reply = yield ask
-        if reply[0] != b"WAITING":
+        # Not only WAITING: a request that had to be sent again tells how things stand.
+        if reply[0] not in (b"WAITING", b"QUEUED", b"ACQUIRED", b"FORGOTTEN"):
             raise fault(reply, "condition")
         while reply[0] == b"WAITING":
             if deadline is not None and me.clock() >= deadline:
@@ -352,8 +361,8 @@ def _get_back(
             raise
         except BaseException as interrupt:
             error = error or interrupt
-        reply, interrupt = yield from insist(ask)
-        error = error or interrupt
+        reply, again = yield from insist(ask)
+        error = error or again
 
 
 def cond_notify(cond: CondKeys, me: Me, fence: int, count: int) -> Steps:
@@ -428,17 +437,16 @@ class BarrierKeys:
 class Passage(NamedTuple):
     """How an arrival ended: ``word`` is PASSED, ACT or BROKEN.
 
-    With ACT the caller runs the action and then :func:`barrier_open` s.
+    With ACT the caller runs the action and then :func:`barrier_open` s. ``place``
+    is the order of arrival.
     """
 
     word: str
-    index: int
+    place: int
     ticket: str
 
 
-def barrier_wait(
-    barrier: BarrierKeys, me: Me, has_action: bool, timeout: float | None
-) -> Steps:
+def barrier_wait(barrier: BarrierKeys, me: Me, has_action: bool, timeout: float | None) -> Steps:
     """Arrive and wait for the others: a :class:`Passage`."""
     seq = stamp(me)
     ticket = f"{me.id}:{seq.decode()}"

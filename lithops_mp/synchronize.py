@@ -19,7 +19,6 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable
-from multiprocessing import process
 from typing import Any, ClassVar
 
 from . import config, protocols
@@ -117,8 +116,13 @@ class SemLock(Handle):
         ref = current().create(
             cls.family,
             {
-                "value": value, "owner": "", "fence": 0, "n": 0,
-                "kind": kind, "max": maxvalue, "policy": policy,
+                "value": value,
+                "owner": "",
+                "fence": 0,
+                "n": 0,
+                "kind": kind,
+                "max": maxvalue,
+                "policy": policy,
             },
         )
         return cls(ref, kind, maxvalue, policy)
@@ -150,11 +154,15 @@ class SemLock(Handle):
             block = timeout > 0
         client = current().client
         seq = protocols.stamp(client)
+        reply: Any
         hint = None
         try:
             if self._line and block and timeout is None:
                 wait = protocols.eager_wait(self.keys, client.id)
+                end = client.clock() + protocols.EAGER
                 reply, hint = client.call_and_block(self.keys.eager, (client.id, seq), wait)
+                if protocols.overslept(client, end):
+                    reply, hint = client.call(self.keys.acquire, (client.id, seq)), None
             else:
                 bound = self.keys.acquire if block else self.keys.attempt
                 reply = client.call(bound, (client.id, seq))
@@ -182,13 +190,14 @@ class SemLock(Handle):
             self._depth += depth
         self._thread = threading.get_ident()
 
-    def _report(self, died: str) -> None:
+    def _report(self, died: str, keep: bool = False) -> None:
         message = (
             f"the previous holder of this {self.kind} died inside its critical section "
             f"({died}); what the {self.kind} protects may be half done"
         )
         if self.policy == "raise":
-            self.release()
+            if not keep:
+                self.release()
             raise OwnerDied(message)
         warnings.warn(message, OwnerDiedWarning, stacklevel=3)
 
@@ -393,10 +402,15 @@ class Condition(_mp.Condition):
         semlock.forget()
         client = current().client
         steps = protocols.cond_wait(self._sleeping_count.keys, client, fence, timeout)
-        notified, grant, interrupt = client.run(steps)
+        try:
+            notified, grant, interrupt = client.run(steps)
+        except BaseException:
+            # For the caller's release, which is to find out about the same fence.
+            semlock._take(fence, depth)
+            raise
         semlock._take(grant.fence, depth)
         if grant.died:
-            semlock._report(grant.died)
+            semlock._report(grant.died, keep=True)
         if interrupt:
             raise interrupt
         return bool(notified)
@@ -516,7 +530,7 @@ class Barrier(threading.Barrier):
                 raise threading.BrokenBarrierError
         elif passage.word == "BROKEN":
             raise threading.BrokenBarrierError
-        return int(passage.index)
+        return int(passage.place)
 
     def __repr__(self) -> str:
         try:

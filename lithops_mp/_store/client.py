@@ -275,9 +275,7 @@ class Client:
                 replies[i] = self._exchange(_in_full(packets[i], scripts[i]))
         return replies
 
-    def _persist(
-        self, packets: list[bytes], scripts: list[Script], error: RedisError
-    ) -> list[Any]:
+    def _persist(self, packets: list[bytes], scripts: list[Script], error: RedisError) -> list[Any]:
         """Send the same requests again on new connections until answered or out of time."""
         # A server that was looked for in vain is tried once by each later call.
         limit = RECONNECT_EMBEDDED if self.settings.embedded else RECONNECT

@@ -15,7 +15,7 @@ import msgpack
 
 from . import families, keys
 from .client import Client
-from .families import Ref
+from .families import Ref, Step
 from .scripts import Argument, script
 
 KILLED = -9
@@ -56,11 +56,16 @@ def status(client: Client, uid: str) -> Status:
     return Status(word, int(reply[1]) if word == "ENDED" else 0)
 
 
-def beat(client: Client, uid: str, ttl: int, *, frozen: bool = False) -> bool:
-    """A sign of life, or only of being looked after. False if the record says otherwise."""
+def sign(uid: str, ttl: int, *, frozen: bool = False) -> Step:
+    """A sign of life, or only of being looked after."""
     names = keys.process, keys.objects, keys.children, keys.control, keys.inbox, keys.seen
     bound = script("process/beat").on(*(name(uid) for name in names))
-    return bool(client.call(bound, (ttl, int(frozen)))[0] == b"OK")
+    return bound, (ttl, int(frozen))
+
+
+def beat(client: Client, uid: str, ttl: int, *, frozen: bool = False) -> bool:
+    """Give such a sign. False if the record is gone or says that the process is over."""
+    return bool(client.call(*sign(uid, ttl, frozen=frozen))[0] == b"OK")
 
 
 def renew(client: Client, uid: str) -> None:
@@ -81,9 +86,7 @@ def order(client: Client, uid: str, word: str, signal: int, ttl: int) -> bool:
     return bool(reply[0] != b"GONE")
 
 
-def tell(
-    client: Client, to: str, kind: str, child: str, what: int, data: bytes, ttl: int
-) -> int:
+def tell(client: Client, to: str, kind: str, child: str, what: int, data: bytes, ttl: int) -> int:
     """Append to an inbox; how many messages wait in it, 0 if its owner is gone."""
     bound = script("process/tell").on(keys.inbox(to), keys.seen(to), keys.process(to))
     args = (client.id, client.tick(), kind, child, what, data, ttl)

@@ -54,7 +54,8 @@ class Script(NamedTuple):
         if len(keys) != len(self.keys):
             raise TypeError(f"{self.name} takes the keys {self.keys}, not {len(keys)} of them")
         words = 3 + len(keys) + len(self.args)
-        head = b"*%d\r\n%b" % (words, b"".join(map(pack, ("EVALSHA", self.sha, len(keys), *keys))))
+        fixed: tuple[Argument, ...] = ("EVALSHA", self.sha, len(keys), *keys)
+        head = b"*%d\r\n%b" % (words, b"".join(map(pack, fixed)))
         return Bound(self, head, len(self.args))
 
 

@@ -36,9 +36,7 @@ class Session:
     uid of that process). ``ttl`` and ``lease`` are in milliseconds.
     """
 
-    def __init__(
-        self, settings: Settings, *, uid: str, program: str, ttl: int, lease: int
-    ) -> None:
+    def __init__(self, settings: Settings, *, uid: str, program: str, ttl: int, lease: int) -> None:
         self.settings = settings
         self.uid = uid
         self.program = program
@@ -105,10 +103,23 @@ class Session:
             if not self._referred[ref]:
                 # Our own list first: whatever happens next, burial finds it.
                 first = families.note(ref, self.uid, self.ttl)
-                reply = self.client.calls([first, step, *self._let_go()])[1]
+                reply = self._calls([first, step, *self._let_go()])[1]
                 if reply[0] != b"OK":
                     raise fault(reply, ref.family)
             self._referred[ref] += 1
+
+    def _calls(self, steps: list[Step]) -> list[Any]:
+        """Run what makes others depend on us, seeing to it that they know us.
+
+        They do not after a restart of the server that lost its data, until our
+        keeper notices.
+        """
+        if not self.own_keeper:
+            return self.client.calls(steps)
+        replies = self.client.calls([processes.sign(self.uid, self.ttl), *steps])
+        if replies[0][0] == b"GONE":
+            self._register()
+        return replies[1:]
 
     new_id = staticmethod(keys.new_id)
 
@@ -133,7 +144,7 @@ class Session:
     def lend(self, refs: Iterable[Ref], uid: str) -> None:
         """Refer to objects in the name of a process that is about to start."""
         refs = list(refs)
-        self.client.calls([families.note(ref, uid, self.ttl) for ref in refs])
+        self._calls([families.note(ref, uid, self.ttl) for ref in refs])
         self.client.calls([families.refer(ref, uid) for ref in refs])
 
     def inherit(self, parent: Session) -> None:
@@ -160,8 +171,11 @@ class Session:
         """Write this process's record, as running, and have a keeper look after us."""
         about = {"pid": self.pid, "host": socket.gethostname(), "program": self.program}
         self.record = {"name": process.current_process().name, "about": about}
-        processes.register(self.client, self.uid, "running", self.ttl, self.lease, **self.record)
+        self._register()
         self._keeper = keeper.start(self)
+
+    def _register(self) -> None:
+        processes.register(self.client, self.uid, "running", self.ttl, self.lease, **self.record)
 
     def end(self) -> None:
         """A clean end: let go of everything, leave no key, stop our helpers."""

@@ -507,9 +507,7 @@ def _override(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> Config
     ``lithops.multiprocessing`` documents the former and passes them on as the
     latter, so programs with either are about.
     """
-    arguments = {
-        k: v for k, v in overrides.items() if v is not None and not isinstance(v, Mapping)
-    }
+    arguments = {k: v for k, v in overrides.items() if v is not None and not isinstance(v, Mapping)}
     if "config_file" in arguments:
         raise ConfigurationError(
             "LITHOPS_CONFIG cannot name a config_file here: name it in the environment "

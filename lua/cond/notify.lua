@@ -17,7 +17,7 @@
 local lock, line, state, waiters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local client, seq, fence, count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 
-local mine, deposed = 'r:' .. client, 'x:' .. client
+local mine, deposed = 'r:' .. client, 'x:' .. process_of(client)
 local s = redis.call('HMGET', lock, 'fmt', 'owner', 'fence', mine, deposed)
 if s[1] ~= 'sem/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
 local fmt = redis.call('HGET', state, 'fmt')
@@ -28,10 +28,7 @@ local function answer(reply)
   redis.call('HSET', lock, mine, record(seq, reply))
   return reply
 end
-if s[5] and s[5] == fence then
-  redis.call('HDEL', lock, deposed)
-  return answer({'LOST'})
-end
+if s[5] and s[5] == fence then return answer({'LOST'}) end
 if s[2] == '' or s[3] ~= fence then return answer({'NOT_OWNER'}) end
 
 local moved = 0

@@ -18,7 +18,7 @@
 local lock, line, state, waiters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local client, seq, fence, condition = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
-local mine, deposed = 'r:' .. client, 'x:' .. client
+local mine, deposed = 'r:' .. client, 'x:' .. process_of(client)
 local s = redis.call('HMGET', lock, 'fmt', 'owner', 'fence', 'ttl', mine, deposed)
 if s[1] ~= 'sem/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
 local fmt = redis.call('HGET', state, 'fmt')
@@ -39,10 +39,7 @@ local function answer(word)
   redis.call('HSET', lock, mine, record(seq, {word}))
   return {word}
 end
-if s[6] and s[6] == fence then
-  redis.call('HDEL', lock, deposed)
-  return answer('LOST')
-end
+if s[6] and s[6] == fence then return answer('LOST') end
 if owner == '' or s[3] ~= fence or client_of(owner) ~= client then return answer('NOT_OWNER') end
 
 redis.call('ZADD', waiters, redis.call('HINCRBY', lock, 'n', 1), ticket)

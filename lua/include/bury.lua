@@ -9,10 +9,10 @@ local function pass_on(state, waiters, ticket)
   local head = redis.call('ZPOPMIN', state .. ':c' .. condition .. ':w')
   if #head > 0 then enqueue(state, waiters, head[1]) end
 end
--- Take a lock away from its owner, who is told so if it was only frozen. The
--- fence changes in any case: that is how its release tells.
+-- Take a lock away from its owner, whose process is told so if it was only frozen,
+-- whichever thread asks. The fence changes in any case: that is how a release tells.
 local function depose(state, waiters, owner, fence, died)
-  redis.call('HSET', state, 'x:' .. client_of(owner), fence)
+  redis.call('HSET', state, 'x:' .. process_of(owner), fence)
   if not hand_over(state, waiters, true, died) then
     redis.call('HSET', state, 'value', 1, 'owner', '?' .. died, 'fence', fence + 1)
   end

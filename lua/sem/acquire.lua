@@ -71,7 +71,9 @@ if not new then
     if kind == 'sem' then owner = unseen() end
     return {'QUEUED', owner, fence}
   end
-  -- We were taken for dead and struck off the line: stand in it again.
+  -- We were taken for dead and struck off the line: stand in it again. What was
+  -- granted meanwhile is not ours any more, so its hint must not be found.
+  redis.call('DEL', state .. ':m:' .. client)
 end
 if value ~= '0' then
   fence = tostring(fence + 1)

@@ -51,8 +51,7 @@ local function answer(word)
   return {word}
 end
 
-if not ours and fence ~= '0' and redis.call('HGET', state, 'x:' .. client) == fence then
-  redis.call('HDEL', state, 'x:' .. client)
+if not ours and fence ~= '0' and redis.call('HGET', state, 'x:' .. process_of(client)) == fence then
   return answer('LOST')
 end
 if kind == 'rlock' and client_of(owner) ~= client then return answer('NOT_OWNER') end

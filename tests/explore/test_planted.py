@@ -95,7 +95,7 @@ PLANTS = {
     ),
     "the deposed is not remembered": Plant(
         "sem/bury",
-        "redis.call('HSET', state, 'x:' .. client_of(owner), fence)",
+        "redis.call('HSET', state, 'x:' .. process_of(owner), fence)",
         on_sem(*[locker()] * 3),
         "mutual exclusion|too many times",
     ),

@@ -8,8 +8,16 @@ import pytest
 from explore.machine import Machine
 from support.servers import running
 
+from lithops_mp import protocols
+
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:
     with running() as server:
         yield Machine(server.settings.connection())
+
+
+@pytest.fixture(autouse=True)
+def _usual_safety_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The models' clock counts on it; other tests of the same run shorten it."""
+    monkeypatch.setattr(protocols, "SAFETY", 5.0)

@@ -406,7 +406,7 @@ class BarrierModel(Model):
     def ends(self, name: str, got: Any) -> None:
         if got == WAITS:
             return
-        assert (got.word, got.index) == self.outcome.pop(name)
+        assert (got.word, got.place) == self.outcome.pop(name)
         self.limited.discard(name)
         if got.word == "ACT":
             self.acting[name] = got.ticket

@@ -1,0 +1,301 @@
+"""Ctrl-C, and any other signal whose handler raises, in the middle of an operation."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from support.programs import (
+    Evidence,
+    Log,
+    address_of,
+    ident_of,
+    interrupt_main,
+    meanwhile,
+    start,
+)
+from support.servers import PATIENCE, eventually
+
+import lithops_mp as mp
+from lithops_mp._store import keys, session
+from lithops_mp._store.wire import Wire
+
+# -- while the server shows us blocked --
+
+
+@contextlib.contextmanager
+def interrupted_when(*evidence: Callable[[], object]) -> Iterator[None]:
+    """The block is interrupted once all the evidence is there."""
+
+    def interrupt() -> None:
+        for each in evidence:
+            eventually(each, "the moment to interrupt")
+        interrupt_main()
+
+    with pytest.raises(KeyboardInterrupt), meanwhile(interrupt):
+        yield
+
+
+@pytest.fixture
+def blocked(evidence: Evidence) -> Callable[[], bool]:
+    client = session.current().client
+    # It changes: an interrupt breaks the connection.
+    return lambda: evidence.is_blocked(address_of(client))
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore", "BoundedSemaphore"])
+def test_interrupted_acquire_leaves_the_line(
+    evidence: Evidence, log: Log, blocked: Callable[[], bool], kind: str
+) -> None:
+    lock = getattr(mp, kind)()
+    holder = start(log, hold_until, lock, go := mp.Event())
+    log.wait("holds")
+    with interrupted_when(lambda: evidence.line(lock), blocked):
+        lock.acquire()
+    assert evidence.line(lock) == []
+    go.set()
+    assert holder.join() == 0
+    assert lock.acquire(block=False)
+    lock.release()
+    if kind == "RLock":
+        with pytest.raises(AssertionError):
+            lock.release()
+
+
+def hold_until(log: Log, lock: mp.Lock, go: mp.Event) -> None:
+    with lock:
+        log("holds")
+        go.wait()
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+@pytest.mark.parametrize("contended", [False, True])
+def test_interrupted_wait_holds_the_lock_again(
+    evidence: Evidence, log: Log, blocked: Callable[[], bool], kind: str, contended: bool
+) -> None:
+    condition = mp.Condition(getattr(mp, kind)())
+    go = mp.Event()
+
+    def contend() -> bool:
+        """Somebody else has the lock when we want it back."""
+        if contended:
+            child = start(log, hold_until, condition._lock, go)
+            log.wait("holds")
+            threading.Thread(target=let_go, args=(child,)).start()
+        return True
+
+    def let_go(child: object) -> None:
+        eventually(lambda: evidence.line(condition._lock), "our ticket in line")
+        go.set()
+
+    with condition:
+        with interrupted_when(lambda: evidence.line(condition), blocked, contend):
+            condition.wait()
+        assert evidence.line(condition) == []
+        assert evidence.owner(condition._lock) == session.current().uid
+        condition.notify()  # we hold it
+    with condition:
+        pass
+
+
+def test_second_interrupt_while_the_lock_is_got_back_is_one_interrupt(
+    evidence: Evidence, log: Log, blocked: Callable[[], bool]
+) -> None:
+    condition, go = mp.Condition(), mp.Event()
+
+    def again() -> None:
+        child = start(log, hold_until, condition._lock, go)
+        log.wait("holds")
+
+        def press() -> None:
+            eventually(lambda: evidence.line(condition._lock), "our ticket in line")
+            eventually(blocked, "a blocked client")
+            interrupt_main()
+            # The connection we were blocked on is broken by that.
+            eventually(lambda: not blocked(), "an interrupt")
+            go.set()
+            child.join()
+
+        threading.Thread(target=press).start()
+
+    with condition:
+        with interrupted_when(lambda: evidence.line(condition), blocked, lambda: again() or True):
+            condition.wait()
+        assert evidence.owner(condition._lock) == session.current().uid
+
+
+def test_interrupted_party_breaks_the_barrier(
+    evidence: Evidence, log: Log, blocked: Callable[[], bool]
+) -> None:
+    barrier = mp.Barrier(3)
+    other = start(log, meet, barrier)
+    eventually(lambda: barrier.n_waiting == 1, "a party")
+    with interrupted_when(lambda: len(evidence.line(barrier)) == 2, blocked):
+        barrier.wait()
+    log.wait("broken")
+    assert other.join() == 0
+    assert barrier.broken
+    assert evidence.line(barrier) == []
+
+
+def meet(log: Log, barrier: mp.Barrier) -> None:
+    try:
+        barrier.wait()
+    except threading.BrokenBarrierError:
+        log("broken")
+
+
+def test_interrupted_wait_for_an_event_changes_nothing(
+    evidence: Evidence, log: Log, blocked: Callable[[], bool]
+) -> None:
+    event = mp.Event()
+    with interrupted_when(blocked):
+        event.wait()
+    assert not event.is_set()
+    event.set()
+    assert event.wait()
+
+
+def test_interrupt_while_joining_leaves_the_child_alone(evidence: Evidence, log: Log) -> None:
+    child = start(log, pause)
+    with interrupted_when(lambda: log.find("paused")):
+        child.process.join()
+    assert child.process.is_alive()
+    child.process.terminate()
+    assert child.join() == -signal.SIGTERM
+
+
+def pause(log: Log) -> None:
+    log("paused")
+    signal.pause()
+
+
+# -- at any single step --
+
+
+class Interrupts:
+    """Raises the signal right before the nth request is sent, or after its answer is read."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left = 0
+        self.after = False
+        self.thread = threading.get_ident()
+        send, receive = Wire.send, Wire.receive
+
+        def interrupted_send(wire: Wire, packet: bytes) -> None:
+            if not self.after:
+                self._count()
+            send(wire, packet)
+
+        def interrupted_receive(wire: Wire) -> object:
+            reply = receive(wire)
+            if self.after:
+                self._count()
+            return reply
+
+        monkeypatch.setattr(Wire, "send", interrupted_send)
+        monkeypatch.setattr(Wire, "receive", interrupted_receive)
+
+    def _count(self) -> None:
+        if self.left and threading.get_ident() == self.thread:
+            self.left -= 1
+            if not self.left:
+                signal.raise_signal(signal.SIGINT)
+
+    def at(self, step: int, after: bool) -> None:
+        self.left, self.after = step, after
+
+
+@pytest.fixture
+def interrupts(monkeypatch: pytest.MonkeyPatch) -> Interrupts:
+    return Interrupts(monkeypatch)
+
+
+steps = pytest.mark.parametrize("step", range(1, 6))
+sides = pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+
+
+def run_out(
+    interrupts: Interrupts, evidence: Evidence, handle: object, operation: Callable[[], object]
+) -> bool:
+    """Run it; whether it was interrupted. One that would hang gets ObjectExpired."""
+    state = keys.state(ident_of(handle).partition("/")[0])
+    rescue = threading.Timer(PATIENCE, evidence.server.command, ("DEL", state))
+    rescue.start()
+    try:
+        operation()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        interrupts.left = 0
+        rescue.cancel()
+    return False
+
+
+@steps
+@sides
+@pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore"])
+@pytest.mark.parametrize("timeout", [None, 0.05])
+def test_acquire_interrupted_at_any_step_holds_nothing(
+    evidence: Evidence, interrupts: Interrupts, kind: str, timeout: float, step: int, after: bool
+) -> None:
+    lock = getattr(mp, kind)()
+    if timeout:
+        lock.acquire()
+        if kind == "RLock":  # contended means: held by another thread
+            lock.release()
+            thread = threading.Thread(target=lock.acquire)
+            thread.start()
+            thread.join()
+    interrupts.at(step, after)
+    result = []
+    interrupted = run_out(
+        interrupts, evidence, lock, lambda: result.append(lock.acquire(timeout=timeout))
+    )
+    assert interrupted or result == [timeout is None]
+    assert evidence.line(lock) == []
+    held = timeout is not None or not interrupted
+    assert evidence.state(lock)["value"] == ("0" if held else "1")
+
+
+@steps
+@sides
+def test_condition_wait_interrupted_at_any_step_holds_the_lock(
+    evidence: Evidence, interrupts: Interrupts, step: int, after: bool
+) -> None:
+    condition = mp.Condition()
+    with condition:
+        interrupts.at(step, after)
+        run_out(interrupts, evidence, condition, lambda: condition.wait(timeout=0.3))
+        assert evidence.line(condition) == []
+        assert evidence.line(condition._lock) == []
+        assert evidence.owner(condition._lock) == session.current().uid
+    assert evidence.state(condition._lock)["value"] == "1"
+
+
+@steps
+@sides
+def test_barrier_interrupted_at_any_step_is_broken_or_untouched(
+    evidence: Evidence, interrupts: Interrupts, step: int, after: bool
+) -> None:
+    barrier = mp.Barrier(2)
+    interrupts.at(step, after)
+    with contextlib.suppress(threading.BrokenBarrierError):
+        run_out(interrupts, evidence, barrier, lambda: barrier.wait(timeout=0.3))
+    assert evidence.line(barrier) == []
+
+
+@steps
+@sides
+def test_what_follows_an_interrupt_gets_its_own_answers(
+    evidence: Evidence, interrupts: Interrupts, step: int, after: bool
+) -> None:
+    event = mp.Event()
+    interrupts.at(step, after)
+    run_out(interrupts, evidence, event, lambda: event.wait(timeout=0.3))
+    semaphore = mp.Semaphore(3)
+    assert semaphore.get_value() == 3
+    assert not event.is_set()

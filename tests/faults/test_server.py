@@ -1,0 +1,241 @@
+"""What happens to the server: (fault) -> outcome for everyone who uses it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.programs import Evidence, Log, gone, meanwhile, program, start, url_of
+from support.servers import Server, eventually, running
+
+import lithops_mp as mp
+from lithops_mp import popen_lithops
+from lithops_mp._store import client as client_module
+from lithops_mp._store import processes, session
+from lithops_mp.errors import ObjectExpired, ServerUnavailable
+
+from .test_cut import count_up
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """One for each test, since none survives it as it was."""
+    with running(tcp=True) as found:
+        yield found
+
+
+@pytest.fixture
+def evidence(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Evidence]:
+    monkeypatch.setattr(client_module, "RECONNECT", 2.0)  # in this process, not in its children
+    with program(url_of(server.settings), HEARTBEAT=0.3, LEASE=5.0):
+        yield Evidence(server)
+
+
+def restart(server: Server) -> None:
+    """End it and start it again, empty, at the same place."""
+    words = Path(f"/proc/{server.pid}/cmdline").read_bytes().split(b"\0")[:-1]
+    binary = os.readlink(f"/proc/{server.pid}/exe")
+    conf = server.log.parent / "conf"
+    assert words
+    server.kill()
+    with server.log.open("ab") as output:
+        server.process = subprocess.Popen(
+            [binary, str(conf)], stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    eventually(server._answers, "an answer of the server")
+
+
+# -- SCRIPT FLUSH --
+
+
+def test_script_flush_under_load_is_not_noticed(evidence: Evidence, log: Log) -> None:
+    lock, done = mp.Lock(), threading.Event()
+    path = log.path + ".counter"
+    Path(path).write_text("0")
+    flushes = 0
+
+    def flush() -> None:
+        nonlocal flushes
+        connection = evidence.server.settings.connection()
+        while not done.is_set():
+            connection.send_command("SCRIPT", "FLUSH")
+            assert connection.read_response()
+            flushes += 1
+        connection.disconnect()
+
+    with meanwhile(flush):
+        try:
+            children = [start(log, count_up, lock, path, 200) for _ in range(2)]
+            condition = mp.Condition()
+            with condition:
+                assert not condition.wait(0.01)
+            assert [child.join() for child in children] == [0, 0]
+        finally:
+            done.set()
+    assert flushes
+    assert Path(path).read_text() == "400"
+
+
+# -- restarted empty --
+
+
+def wait_in(log: Log, method: str, handle: object) -> None:
+    try:
+        getattr(handle, method)()
+    except ObjectExpired:
+        log("expired", method)
+
+
+def in_condition(log: Log, condition: mp.Condition) -> None:
+    condition.acquire()
+    try:
+        condition.wait()
+    except ObjectExpired:
+        log("expired", "condition")
+
+
+def test_server_restarted_empty_is_an_error_everywhere_and_nothing_hangs(
+    evidence: Evidence, log: Log, capfd: pytest.CaptureFixture[str]
+) -> None:
+    held, semaphore, event, barrier = mp.Lock(), mp.Semaphore(0), mp.Event(), mp.Barrier(2)
+    condition = mp.Condition()
+    held.acquire()
+    children = [
+        start(log, wait_in, "acquire", held),
+        start(log, wait_in, "acquire", semaphore),
+        start(log, wait_in, "wait", event),
+        start(log, wait_in, "wait", barrier),
+        start(log, in_condition, condition),
+        start(log, stand_still),
+    ]
+    evidence.wait_in_line(held, children[0])
+    evidence.wait_in_line(semaphore, children[1])
+    evidence.wait_in_line(condition, children[4])
+    eventually(lambda: barrier.n_waiting == 1, "a party")
+    restart(evidence.server)
+    for use in (
+        held.release,
+        held.acquire,
+        semaphore.get_value,
+        semaphore.release,
+        event.is_set,
+        event.set,
+        event.clear,
+        event.wait,
+        barrier.wait,
+        barrier.abort,
+        lambda: barrier.broken,
+        condition.acquire,
+    ):
+        with pytest.raises(ObjectExpired, match="restarted empty"):
+            use()
+    # The children's records are gone as well: they are stopped, and we are told.
+    for child in children:
+        assert child.join() in (0, -signal.SIGKILL)
+    eventually(lambda: gone(*(child.pid for child in children)), "the children's end")
+    eventually(lambda: "its record is gone from Redis" in capfd.readouterr().err, "a word of it")
+
+
+def stand_still(log: Log) -> None:
+    threading.Event().wait()
+
+
+def test_program_goes_on_with_new_objects_after_an_empty_restart(
+    evidence: Evidence, log: Log
+) -> None:
+    old = mp.Lock()
+    restart(evidence.server)
+    with pytest.raises(ObjectExpired):
+        old.acquire()
+    lock = mp.Lock()
+    lock.acquire()
+    # We are known again, at once: nobody takes us for dead.
+    mine = session.current()
+    assert processes.status(mine.client, mine.uid).word == "RUNNING"
+    child = start(log, count_waiting, lock)
+    evidence.wait_in_line(lock, child)
+    lock.release()
+    assert child.join() == 0
+
+
+def count_waiting(log: Log, lock: mp.Lock) -> None:
+    with lock:
+        log("acquired")
+
+
+# -- gone for good --
+
+
+def test_server_that_does_not_come_back_is_an_error_in_bounded_time(
+    evidence: Evidence, log: Log
+) -> None:
+    lock, event = mp.Lock(), mp.Event()
+    child = start(log, stand_still)
+    evidence.server.kill()
+    for use in (lock.acquire, event.wait, mp.Lock):
+        with pytest.raises(ServerUnavailable, match=r"127\.0\.0\.1:\d+ does not answer") as caught:
+            use()
+        assert evidence.server.settings.password not in str(caught.value)
+    assert child.join() == -signal.SIGKILL
+
+
+def test_waiters_learn_of_the_end_of_their_server(evidence: Evidence) -> None:
+    lock, condition, barrier = mp.Lock(), mp.Condition(), mp.Barrier(2)
+    lock.acquire()
+
+    def die() -> None:
+        eventually(lambda: evidence.line(lock), "a waiter")
+        eventually(lambda: evidence.line(condition), "a waiter")
+        eventually(lambda: evidence.line(barrier), "a waiter")
+        evidence.server.kill()
+
+    errors = []
+
+    def use(method: object) -> None:
+        try:
+            method()
+        except ServerUnavailable as error:
+            errors.append(error)
+
+    def wait() -> None:
+        condition.acquire()
+        condition.wait()
+
+    with contextlib.ExitStack() as stack:
+        for method in (lock.acquire, barrier.wait, wait):
+            stack.enter_context(meanwhile(lambda method=method: use(method)))
+        die()
+    assert len(errors) == 3
+
+
+# -- paused --
+
+
+@pytest.mark.parametrize("how", ["SIGSTOP", "CLIENT PAUSE"])
+def test_server_that_pauses_is_waited_for(evidence: Evidence, log: Log, how: str) -> None:
+    lock, event = mp.Lock(), mp.Event()
+    lock.acquire()
+    children = [start(log, count_waiting, lock), start(log, wait_for_event, event)]
+    evidence.wait_in_line(lock, children[0])
+    evidence.wait_blocked(children[1].address)
+    if how == "SIGSTOP":
+        evidence.server.freeze()
+        # Whatever is sent now waits: an acquire of ours, too.
+        with meanwhile(evidence.server.thaw):
+            assert not lock.acquire(block=False)
+    else:
+        evidence.server.command("CLIENT", "PAUSE", 1500)
+    lock.release()
+    event.set()
+    assert [child.join() for child in children] == [0, 0]
+    assert popen_lithops.Listener._mine is not None
+
+
+def wait_for_event(log: Log, event: mp.Event) -> None:
+    assert event.wait()
