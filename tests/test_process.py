@@ -226,7 +226,7 @@ def test_kill_reaches_a_target_that_is_stopped() -> None:
 
 def test_many_that_are_terminated_before_they_run_leave_nothing(evidence: Evidence) -> None:
     lock = mp.Lock()
-    before = evidence.keys()
+    before = evidence.all_keys()
     processes = [mp.Process(target=lock.acquire) for _ in range(8)]
     for process in processes:
         process.start()
@@ -234,7 +234,7 @@ def test_many_that_are_terminated_before_they_run_leave_nothing(evidence: Eviden
     for process in processes:
         process.join(PATIENCE)
     assert {process.exitcode for process in processes} <= {-signal.SIGTERM, 0}
-    eventually(lambda: set(evidence.keys()) <= set(before) | idle_keys(), "no key of theirs")
+    eventually(lambda: set(evidence.all_keys()) <= set(before) | idle_keys(), "no key of theirs")
 
 
 def idle_keys() -> set[str]:
@@ -511,11 +511,11 @@ def test_arguments_of_any_size(size: int) -> None:
 def test_unpicklable_target_raises_and_leaves_nothing(evidence: Evidence) -> None:
     run(int)
     lock = mp.Lock()
-    before, descriptors = evidence.keys(), os.listdir("/proc/self/fd")
+    before, descriptors = evidence.all_keys(), os.listdir("/proc/self/fd")
     process = mp.Process(target=print, args=(lock, threading.Lock()))
     with pytest.raises(TypeError, match=r"cannot pickle '_thread\.lock' object"):
         process.start()
-    assert evidence.keys() == before
+    assert evidence.all_keys() == before
     assert len(os.listdir("/proc/self/fd")) == len(descriptors)
     assert mp.active_children() == []
     assert process.exitcode is None
@@ -544,14 +544,14 @@ def test_registered_reducers_are_used(capfd: pytest.CaptureFixture[str]) -> None
 def test_failure_of_lithops_raises_and_leaves_nothing(evidence: Evidence) -> None:
     run(int)
     lock = mp.Lock()
-    before = evidence.keys()
+    before = evidence.all_keys()
     config.set_parameter(
         config.LITHOPS_CONFIG, {"lithops": {"backend": "localhost", "storage": "nowhere"}}
     )
     process = mp.Process(target=print, args=(lock,))
     with pytest.raises(Exception, match="nowhere"):
         process.start()
-    assert evidence.keys() == before
+    assert evidence.all_keys() == before
     assert mp.active_children() == []
     config.set_parameter(config.LITHOPS_CONFIG, {})
     assert run(int).exitcode == 0
