@@ -17,6 +17,7 @@ import concurrent.futures
 import contextlib
 import os
 import pickle
+import pickletools
 import queue
 import re
 import select
@@ -171,6 +172,7 @@ class Popen:
         try:
             with session.lending() as lent:
                 pickled = ProcessPickler.dumps(process_obj)
+                self.modules = [] if Functions.mine().local else modules_of(pickled)
         finally:
             context.set_spawning_popen(None)
         header = pickle.dumps(self._describe(session, process_obj))
@@ -237,7 +239,7 @@ class Popen:
         )
 
     def _place(self, session: Session) -> bool:
-        idle = keys.idle(session.program, Functions.mine().runtime)
+        idle = keys.idle(session.program, Functions.mine().kind(self.modules))
         reply = session.client.call(script("process/place").on(idle), (self.uid,))
         self.placed = time.monotonic()
         return bool(reply[0] == b"PLACED")
@@ -246,7 +248,18 @@ class Popen:
         """Have Lithops run a function for this process. Raises what Lithops raises."""
         self.placed = 0.0
         self.invocations += 1
-        self.future = Functions.mine().invoke(self.uid)
+        self.future = Functions.mine().invoke(self.uid, self.modules)
+
+
+def modules_of(pickled: bytes) -> list[str]:
+    """The modules, beside the standard library's, that a pickle will import.
+
+    Lithops looks for them in the function it is given, not in bytes. Every text in
+    the pickle that names a loaded module counts, so it may be one too many.
+    """
+    texts = {arg for _, arg, _ in pickletools.genops(pickled) if isinstance(arg, str)}
+    found = {text.partition(".")[0] for text in texts if text in sys.modules}
+    return sorted((found | {"lithops_mp"}) - set(sys.stdlib_module_names) - {"__main__"})
 
 
 def import_path() -> list[str]:
@@ -504,7 +517,11 @@ class Functions:
                 cls._mine[runtime] = cls(found, runtime)
             return cls._mine[runtime]
 
-    def invoke(self, uid: str) -> Call:
+    def kind(self, modules: list[str]) -> str:
+        """Which functions can run a process: elsewhere, those that have its modules."""
+        return self.runtime if self.local else keys.digest(f"{self.runtime} {modules}")
+
+    def invoke(self, uid: str, modules: list[str]) -> Call:
         """A new function, which begins with the process ``uid``."""
         session = current()
         idle = config.get_parameter(config.IDLE_FUNCTION)
@@ -514,14 +531,16 @@ class Functions:
             "uid": uid,
             "settings": session.settings.to_wire(),
             "program": session.program,
-            "runtime": self.runtime,
+            "runtime": self.kind(modules),
             "ttl": session.ttl,
             # Others may use a function after us only if it does not end with us.
             "idle": idle if session.uid == session.program else 0,
             "path": import_path() if self.local else None,
         }
         done: concurrent.futures.Future[Call] = concurrent.futures.Future()
-        self._ask(lambda: self._invoke(pickle.dumps(order)), done)
+        # A function on this machine finds what we find, by our path.
+        shipped = None if self.local else modules
+        self._ask(lambda: self._invoke(pickle.dumps(order), shipped), done)
         return done.result()
 
     def _ask(self, what: Callable[[], Any], done: concurrent.futures.Future[Any]) -> None:
@@ -542,13 +561,13 @@ class Functions:
 
     # -- in the launcher thread --
 
-    def _invoke(self, payload: bytes) -> Call:
+    def _invoke(self, payload: bytes, modules: list[str] | None) -> Call:
         executor, calls = self._executor()
         future = executor.call_async(
             _entry(),
             (payload,),
             timeout=EXECUTION_LIMIT,
-            include_modules=None if self.local else [],
+            include_modules=modules,
         )
         call = Call(executor, future)
         calls.append(call)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import json
 import multiprocessing
 import os
 import pickle
@@ -29,12 +30,13 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pytest
 from support.programs import Evidence, Program, meanwhile, program, state_of, url_of
 from support.servers import PATIENCE, Server, alive, eventually, running
 
 import lithops_mp as mp
-from lithops_mp import config
+from lithops_mp import config, popen_lithops
 from lithops_mp._store import keys, session
 from lithops_mp._store.settings import URL_VARIABLE
 from lithops_mp.reduction import ForkingPickler, register
@@ -1268,3 +1270,26 @@ def test_a_remote_backend_without_a_server_is_refused(script: Scripts) -> None:
     assert code == 1
     assert "ConfigurationError" in err
     assert "aws_lambda" in err
+
+
+# Lithops leaves the file open that it looks at.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_modules_that_a_target_needs_are_found_for_another_machine(tmp_path: Path) -> None:
+    """Lithops resolves the names that we find to the files that it ships."""
+    from lithops.job.serialize import SerializeIndependent
+
+    (tmp_path / "needed_there.py").write_text("def work(): pass\n")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        import needed_there
+
+        pickled = cloudpickle.dumps((needed_there.work, json.dumps, int))
+        names = popen_lithops.modules_of(pickled)
+        shipped = SerializeIndependent([]).module_paths([], names, [])
+    finally:
+        sys.path.remove(str(tmp_path))
+        sys.modules.pop("needed_there", None)
+    assert names == ["lithops_mp", "needed_there"]
+    assert str(tmp_path / "needed_there.py") in shipped
+    assert any(path.endswith("lithops_mp") for path in shipped)
