@@ -14,8 +14,7 @@ import sys
 from typing import Any
 
 from . import config, context
-
-__version__ = "0.1.0"
+from ._version import __version__ as __version__
 
 SUBDEBUG = 5
 SUBWARNING = 25

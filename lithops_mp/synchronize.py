@@ -253,9 +253,6 @@ class SemLock(Handle):
     def _get_value(self) -> int:
         return int(self._look()[1])
 
-    def _is_zero(self) -> bool:
-        return self._get_value() == 0
-
     def _look(self) -> list[Any]:
         reply = current().client.call(self.keys.look, ())
         if reply[0] != b"VALUE":

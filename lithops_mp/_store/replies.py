@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._version import __version__
 from ..errors import LockLost, ObjectExpired, VersionMismatch
-
-LIBRARY_VERSION = "0.1.0"
 
 
 def fault(reply: list[Any], what: str) -> Exception:
@@ -25,7 +24,7 @@ def fault(reply: list[Any], what: str) -> Exception:
     if word == "VERSION":
         return VersionMismatch(
             f"the state of this {what} has format {reply[1].decode()!r}, which lithops_mp "
-            f"{LIBRARY_VERSION} does not read: run the same version everywhere"
+            f"{__version__} does not read: run the same version everywhere"
         )
     if word == "LOST":
         return LockLost(

@@ -81,7 +81,6 @@ class Bound(NamedTuple):
 
 
 REGISTRY = {name: Script(name, *rest) for name, rest in SCRIPTS.items()}
-BY_SHA = {script.sha: script for script in REGISTRY.values()}
 
 
 def script(name: str) -> Script:

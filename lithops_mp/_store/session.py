@@ -15,7 +15,7 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from multiprocessing import process, util
 from typing import Any
 
@@ -47,7 +47,6 @@ class Session:
         self.terminal = uid  # who writes our children's output
         self.server: Any = None
         self.record: dict[str, Any] = {}
-        self.at_end: list[Callable[[], None]] = []
         self._keeper: Any = None
         self._local = threading.local()
         # For a signal's handler, which may come on the thread that has them.
@@ -181,8 +180,6 @@ class Session:
         """A clean end: let go of everything, leave no key, stop our helpers."""
         if self.pid != os.getpid():
             return
-        for callback in reversed(self.at_end):
-            callback()
         if self._keeper:  # first, or it would write our record anew
             keeper.stop(self._keeper)
         if self.own_keeper:

@@ -29,10 +29,13 @@ from typing import Any, NamedTuple
 from lithops_mp._store import families, keys
 from lithops_mp._store.commands import Block, Call, Watch
 from lithops_mp._store.families import Ref
-from lithops_mp._store.scripts import BY_SHA, command, script
+from lithops_mp._store.scripts import REGISTRY, command, script
 
 from .actor import INTERRUPT, Actor, Get, Input, Node, Program, Put, answer
 from .machine import Machine, State
+
+BY_SHA = {found.sha: found for found in REGISTRY.values()}
+
 
 #: What may go wrong at a step, by name.
 FAULTS = {

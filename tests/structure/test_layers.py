@@ -17,7 +17,7 @@ ROOT = PACKAGE.name
 
 #: Low to high; a module may import from lower layers only.
 LAYERS = [
-    {"errors", "config"},
+    {"_version", "errors", "config"},
     {"_store"},
     {"protocols", "reduction", "util", "dummy"},
     {"synchronize", "popen_lithops"},

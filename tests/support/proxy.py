@@ -18,8 +18,10 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 
-from lithops_mp._store.scripts import BY_SHA
+from lithops_mp._store.scripts import REGISTRY
 from lithops_mp._store.settings import Settings
+
+BY_SHA = {found.sha: found for found in REGISTRY.values()}
 
 
 class Fault(enum.Enum):
