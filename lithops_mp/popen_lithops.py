@@ -168,11 +168,13 @@ class Popen:
     def _launch(self, process_obj: process.BaseProcess) -> None:
         session = current()
         listener = Listener.mine()
+        # Once: it reads Lithops' configuration, which may be a file.
+        self.functions = Functions.mine()
         context.set_spawning_popen(self)  # type: ignore[arg-type]
         try:
             with session.lending() as lent:
                 pickled = ProcessPickler.dumps(process_obj)
-                self.modules = [] if Functions.mine().local else modules_of(pickled)
+                self.modules = [] if self.functions.local else modules_of(pickled)
         finally:
             context.set_spawning_popen(None)
         header = pickle.dumps(self._describe(session, process_obj))
@@ -195,7 +197,7 @@ class Popen:
     def _describe(self, session: Session, process_obj: process.BaseProcess) -> dict[str, Any]:
         from .context import _default_context as default
 
-        functions = Functions.mine()
+        functions = self.functions
         method = getattr(process_obj, "_method", None)
         logger = util._logger  # type: ignore[attr-defined]  # None until there is one
         spec: dict[str, Any] = {
@@ -225,21 +227,23 @@ class Popen:
 
     def _write(self, session: Session, header: bytes, pickled: bytes, lent: list[Any]) -> None:
         client = session.client
-        client.plain("SADD", keys.children(session.uid), self.uid)
-        client.plain("PEXPIRE", keys.children(session.uid), session.ttl)
-        session.lend(lent, self.uid)
-        spec = keys.spec(self.uid)
-        client.plain("HSET", spec, 0, header)
-        for number, start in enumerate(range(0, len(pickled), PIECE), start=1):
+        children, spec = keys.children(session.uid), keys.spec(self.uid)
+        client.plains(
+            ("SADD", children, self.uid),
+            ("PEXPIRE", children, session.ttl),
+            ("HSET", spec, 0, header, 1, pickled[:PIECE]),
+            ("PEXPIRE", spec, session.ttl),
+        )
+        for number, start in enumerate(range(PIECE, len(pickled), PIECE), start=2):
             client.plain("HSET", spec, number, pickled[start : start + PIECE])
-        client.plain("PEXPIRE", spec, session.ttl)
+        session.lend(lent, self.uid)
         about = {"parent": session.uid, "program": session.program}
         processes.register(
             client, self.uid, "starting", session.ttl, session.lease, self.name, about
         )
 
     def _place(self, session: Session) -> bool:
-        idle = keys.idle(session.program, Functions.mine().kind(self.modules))
+        idle = keys.idle(session.program, self.functions.kind(self.modules))
         reply = session.client.call(script("process/place").on(idle), (self.uid,))
         self.placed = time.monotonic()
         return bool(reply[0] == b"PLACED")
@@ -248,7 +252,7 @@ class Popen:
         """Have Lithops run a function for this process. Raises what Lithops raises."""
         self.placed = 0.0
         self.invocations += 1
-        self.future = Functions.mine().invoke(self.uid, self.modules)
+        self.future = self.functions.invoke(self.uid, self.modules)
 
 
 def modules_of(pickled: bytes) -> list[str]:

@@ -147,6 +147,17 @@ class Client:
         except RedisError as error:
             raise translate(error, self.settings) from error
 
+    def plains(self, *commands: tuple[Argument, ...]) -> list[Any]:
+        """Run several such commands in one round trip."""
+        packets = [command(*words) for words in commands]
+        try:
+            try:
+                return self._exchange_all(packets, [])
+            except _BROKEN as error:
+                return self._persist(packets, [], error)
+        except RedisError as error:
+            raise translate(error, self.settings) from error
+
     def block(self, mailbox: str, seconds: float) -> Reply | None:
         """Wait for a hint; None if none came or the connection broke."""
         seconds = max(0.001, min(seconds, BLOCK_LIMIT))
