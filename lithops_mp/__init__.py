@@ -25,12 +25,11 @@ globals().update((name, getattr(context._default_context, name)) for name in _na
 
 __all__ = [*_names, "config"]
 
+_HERE = ("connection", "dummy", "process", "queues", "reduction", "synchronize", "util")
 _LATER = (
-    "connection",
     "heap",
     "managers",
     "pool",
-    "queues",
     "resource_sharer",
     "shared_memory",
     "sharedctypes",
@@ -38,7 +37,7 @@ _LATER = (
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("dummy", "process", "reduction", "synchronize", "util", *_LATER):
+    if name in _HERE or name in _LATER:
         try:
             return importlib.import_module(f"{__name__}.{name}")
         except ModuleNotFoundError as error:  # hasattr() must not fail

@@ -93,11 +93,31 @@ class LithopsContext(_mp.BaseContext):
 
         return Barrier(parties, action, timeout, ctx=self.get_context())
 
+    def Queue(self, maxsize: int = 0, *, redeliver: bool = False) -> Any:
+        """A queue; with ``redeliver`` what a process took and died with is given out again."""
+        from .queues import Queue
+
+        return Queue(maxsize, ctx=self.get_context(), redeliver=redeliver)
+
+    def JoinableQueue(self, maxsize: int = 0, *, redeliver: bool = False) -> Any:
+        """A queue whose tasks can be waited for."""
+        from .queues import JoinableQueue
+
+        return JoinableQueue(maxsize, ctx=self.get_context(), redeliver=redeliver)
+
+    def SimpleQueue(self) -> Any:
+        """A simple queue."""
+        from .queues import SimpleQueue
+
+        return SimpleQueue(ctx=self.get_context())
+
+    def Pipe(self, duplex: bool = True) -> Any:
+        """The two ends of a pipe."""
+        from .connection import Pipe
+
+        return Pipe(duplex)
+
     Manager = _later("Manager")
-    Pipe = _later("Pipe")
-    Queue = _later("Queue")
-    JoinableQueue = _later("JoinableQueue")
-    SimpleQueue = _later("SimpleQueue")
     Pool = _later("Pool")
     RawValue = _later("RawValue")
     RawArray = _later("RawArray")

@@ -43,6 +43,7 @@ class Me(Protocol):
     def id(self) -> str: ...
     def tick(self) -> int: ...
     def clock(self) -> float: ...
+    def saw(self, seq: int, count: int) -> None: ...
 
 
 class Grant(NamedTuple):
@@ -486,7 +487,7 @@ def _break_for_the_dead(barrier: BarrierKeys, suspect: bytes) -> Steps:
     process = suspect.decode().partition(".")[0]
     died = yield from obituary(process)
     if died:
-        yield Call(barrier.bury, (process, died))
+        yield Call(barrier.bury, (process,))
 
 
 def barrier_open(barrier: BarrierKeys, me: Me, ticket: str) -> Steps:

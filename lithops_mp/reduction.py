@@ -1,14 +1,20 @@
-"""Pickling for other processes: CPython's names, and the pickler of what is started."""
+"""Pickling for other processes: CPython's names, and the picklers of what is started
+and of messages."""
 
 from __future__ import annotations
 
 import io
+import pickle
+import sys
 import types
+from collections.abc import Callable
 from multiprocessing.reduction import *  # noqa: F403 - the same names
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import cloudpickle
+
+from ._store import session
 
 _registered: dict[type, Any] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
 
@@ -37,3 +43,63 @@ class ProcessPickler(cloudpickle.Pickler):  # type: ignore[misc]
         buffer = io.BytesIO()
         cls(buffer).dump(obj)
         return buffer.getvalue()
+
+
+class MessagePickler(ForkingPickler):
+    """CPython's pickler of messages, which also knows the program's ``__main__``.
+
+    A function has a ``__main__`` of its own, so what is defined in the program's goes
+    by name and by value: by name it is found where the program runs, elsewhere the
+    value is taken, once.
+    """
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Decide for classes and functions of ``__main__``, and leave all else."""
+        if isinstance(obj, type | types.FunctionType) and obj.__module__ == "__main__":
+            name = obj.__qualname__
+            if "<" not in name:
+                return _of_main, (session.current().program, name, _value(obj))
+        return NotImplemented
+
+    @classmethod
+    def dumps(  # type: ignore[override]
+        cls, obj: object, apart: Callable[[pickle.PickleBuffer], object] | None = None
+    ) -> bytes:
+        """Pickle to bytes; ``apart`` says of a buffer whether it stays in the pickle."""
+        file = io.BytesIO()
+        cls(file, 5, True, apart).dump(obj)
+        return file.getvalue()
+
+
+# What was pickled and unpickled by value: (program, name, value) -> object, and back.
+_loaded: dict[tuple[str, str, bytes], Any] = {}
+_values: dict[Any, bytes] = {}
+
+
+def _value(obj: Any) -> bytes:
+    """It by value; empty if it cannot be had so."""
+    if obj not in _values:
+        try:
+            _values[obj] = cloudpickle.dumps(obj)
+        except Exception:
+            _values[obj] = b""
+    return _values[obj]
+
+
+def _of_main(program: str, name: str, value: bytes) -> Any:
+    here = session.current()
+    found: Any = sys.modules.get("__main__") if here.uid == program else None
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if found is not None:
+        return found
+    if not value:
+        raise pickle.UnpicklingError(
+            f"__main__.{name} is defined in the main program only, and cannot be sent by "
+            "value; define it in a module"
+        )
+    key = program, name, value
+    if key not in _loaded:
+        _loaded[key] = pickle.loads(value)
+        _values[_loaded[key]] = value
+    return _loaded[key]

@@ -14,12 +14,10 @@ finds out when it releases (``LockLost``).
 from __future__ import annotations
 
 import multiprocessing.synchronize as _mp
-import os
 import threading
 import warnings
-import weakref
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 from . import config, protocols
 from ._store.commands import Call
@@ -27,68 +25,12 @@ from ._store.families import Ref
 from ._store.replies import fault
 from ._store.session import current
 from .errors import LockLost, OwnerDied, OwnerDiedWarning
+from .handle import Handle
 
 __all__ = ["Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore"]
 
 SEM_VALUE_MAX: int = _mp.SEM_VALUE_MAX  # type: ignore[attr-defined]  # typeshed lacks it
 LOCK, RLOCK, SEMAPHORE = "lock", "rlock", "sem"
-
-
-class Handle:
-    """A name in Redis and this process's reference to it.
-
-    There is at most one handle per object and process: unpickling a second one
-    yields the first, so all of a process's threads share what it knows.
-    """
-
-    family: ClassVar[str]
-    _live: ClassVar[weakref.WeakValueDictionary[Ref, Handle]] = weakref.WeakValueDictionary()
-    _live_lock = threading.RLock()
-
-    def __init__(self, ref: Ref) -> None:
-        self.ref = ref
-        self._owner_pid = os.getpid()
-        self._live[ref] = self
-        weakref.finalize(self, _dropped, ref, self._owner_pid).atexit = False
-
-    @classmethod
-    def find(cls, ref: Ref, *args: Any) -> Any:
-        """The handle with this name. Raises ObjectExpired if the object is gone."""
-        with cls._live_lock:
-            handle = cls._live.get(ref)
-            if handle is None:
-                current().refer(ref)
-                handle = cls(ref, *args)
-            return handle
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        current().export(self.ref)
-        return _find, (type(self), self.ref, *self._details())
-
-    def _details(self) -> tuple[Any, ...]:
-        return ()
-
-    def forget(self) -> None:
-        """Hold nothing: what a new or a forked process starts with."""
-
-
-def _after_fork() -> None:
-    # Another thread may have held it when this process was forked off.
-    Handle._live_lock = threading.RLock()
-    for handle in list(Handle._live.values()):
-        handle.forget()
-
-
-os.register_at_fork(after_in_child=_after_fork)
-
-
-def _find(cls: type[Handle], ref: Ref, *args: Any) -> Any:
-    return cls.find(Ref(*ref), *args)
-
-
-def _dropped(ref: Ref, pid: int) -> None:
-    if os.getpid() == pid:
-        current().drop(ref)
 
 
 class SemLock(Handle):

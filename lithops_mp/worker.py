@@ -43,6 +43,7 @@ from . import config, context
 from ._store import keys, processes, session
 from ._store.client import SILENCE, Client
 from ._store.keeper import Pulse
+from ._store.ledger import Ledger
 from ._store.scripts import command, script
 from ._store.settings import Settings
 from .errors import ServerUnavailable
@@ -129,6 +130,7 @@ class Supervisor:
         self.pickled = pickled
         self.ttl: int = spec["ttl"]
         self.control = Client(settings, f"{client.id}c")
+        self.ledger = Ledger()
         self.outputs: dict[int, int] = {}
         self.blocked = False
         self.last_order = "0-0"
@@ -150,6 +152,7 @@ class Supervisor:
             raise
         finally:
             self.control.close()
+            self.ledger.close()
             self._close(self.parent_pipe, *self.outputs)
 
     # -- the target --
@@ -167,7 +170,7 @@ class Supervisor:
                 os.dup2(w, fd)
                 self._close(r, w)
             os.close(self.parent_pipe)
-            _target(self.settings, self.uid, self.spec, self.pickled, parent_r)
+            _target(self.settings, self.uid, self.spec, self.pickled, parent_r, self.ledger)
         self.pickled = b""
         os.close(parent_r)
         for fd, (r, w) in enumerate(pipes, start=1):
@@ -304,7 +307,7 @@ class Supervisor:
     def _end(self, code: int) -> None:
         self._drain()
         why = f"{self.spec['name']}, which {_describe(code)}"
-        code = processes.finish(self.client, self.uid, code, why)
+        code = processes.finish(self.client, self.uid, code, why, self.ledger.dump())
         # Before the parent hears of it: after a join, nothing is held any more.
         processes.close(self.client, self.uid, self.ttl, why if code else "")
         if self.parent_pipe < 0:
@@ -343,13 +346,18 @@ def _die_with(supervisor: int) -> None:
 
 
 def _target(
-    settings: Settings, uid: str, spec: dict[str, Any], pickled: bytes, parent_fd: int
+    settings: Settings,
+    uid: str,
+    spec: dict[str, Any],
+    pickled: bytes,
+    parent_fd: int,
+    ledger: Ledger,
 ) -> NoReturn:
     """The forked process: becomes what the parent described, and runs it."""
     code = 1
     try:
         try:
-            _become(settings, uid, spec)
+            _become(settings, uid, spec, ledger)
             process_obj = pickle.loads(pickled)
             code = process_obj._bootstrap(parent_sentinel=parent_fd)
         except BaseException:
@@ -365,7 +373,7 @@ def _is_lithops(name: str) -> bool:
     return name.startswith("__LITHOPS") or name == "LITHOPS_WORKER"
 
 
-def _become(settings: Settings, uid: str, spec: dict[str, Any]) -> None:
+def _become(settings: Settings, uid: str, spec: dict[str, Any], ledger: Ledger) -> None:
     """Undo what Lithops set up for its function, and set up what the parent had."""
     # What was to run at the function's end is not ours to run.
     atexit._clear()
@@ -406,6 +414,7 @@ def _become(settings: Settings, uid: str, spec: dict[str, Any]) -> None:
         settings, uid=uid, program=spec["program"], ttl=spec["ttl"], lease=spec["lease"]
     )
     mine.own_keeper = False
+    mine.ledger = ledger
     mine.terminal = spec["terminal"]
     session.adopt(mine)
 

@@ -16,7 +16,7 @@ from support.programs import Evidence, Log, gone, ident_of, program, start, url_
 from support.servers import Server, eventually, running
 
 import lithops_mp as mp
-from lithops_mp._store import families, keys, session
+from lithops_mp._store import keys, session
 from lithops_mp.errors import ObjectExpired
 
 
@@ -287,10 +287,11 @@ def test_pickled_handle_is_pinned_until_someone_has_it(
 
 
 def test_pin_holds_for_a_while_only(evidence: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(families, "PIN_MS", 1)
     handles = [mp.Lock()]
     ident = ident_of(handles[0])
-    text = pickle.dumps(handles[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(session.current(), "ttl", 1)
+        text = pickle.dumps(handles[0])
     evidence.server.command("SET", "test:clock", 1, "PX", 5)
     eventually(lambda: not evidence.server.command("EXISTS", "test:clock"), "5 ms")
     let_go(handles)

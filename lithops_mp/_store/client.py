@@ -11,7 +11,7 @@ very same bytes are sent on a new one: redis-py's own retries stay off.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from redis.exceptions import (
@@ -29,12 +29,16 @@ from .settings import Settings, translate
 from .wire import Wire
 
 Reply = list[Any]
+Buffer = bytes | bytearray | memoryview
 T = TypeVar("T")
 
 # A blocked call never asks the server for more than BLOCK_LIMIT at once, so a
 # connection that is silent for SILENCE is broken (a half-open TCP connection
 # gives no other sign).
 BLOCK_LIMIT = 5.0
+
+# A hint is split at most so often: a message in it may have any byte.
+HINT_WORDS = 3
 SILENCE = 20.0
 
 # How long a lost server is looked for before giving up. A restart or fail-over
@@ -55,12 +59,24 @@ def _in_full(packet: bytes, script: Script) -> bytes:
     return b"%b\r\n%b%b%b" % (length, pack("EVAL"), pack(script.source), rest)
 
 
+def _unnoticed(seq: int, count: int) -> None:
+    """For clients whose process takes no messages."""
+
+
+def read_streams(streams: Mapping[str, str], milliseconds: int, count: int = 1) -> bytes:
+    """The packed command that waits for an entry in one of some streams."""
+    head = ("XREAD", "COUNT", count, "BLOCK", milliseconds, "STREAMS")
+    return command(*head, *streams.keys(), *streams.values())
+
+
 class Client:
     """A connection and the name its requests carry. Not for two threads at once."""
 
     def __init__(self, settings: Settings, ident: str) -> None:
         self.settings = settings
         self.id = ident
+        #: Notes in the ledger, if there is one, which messages reach the program.
+        self.saw: Callable[[int, int], None] = _unnoticed
         self.round_trips = 0
         # Above 0 in the middle of a request: a signal's handler, which runs on
         # the same thread, must take another client then.
@@ -113,7 +129,7 @@ class Client:
                 wire.disconnect()  # the server would let us wait
                 return reply, None
             hint = wire.receive()
-            return reply, hint and hint[1].split(b"\x1f")
+            return reply, hint and hint[1].split(b"\x1f", HINT_WORDS)
         except RedisError:
             wire.disconnect()  # NOSCRIPT, say: the wait behind it goes on
         except BaseException:
@@ -158,6 +174,41 @@ class Client:
         except RedisError as error:
             raise translate(error, self.settings) from error
 
+    def store(self, key: str, parts: Sequence[Buffer], ttl: int) -> None:
+        """Write a value that is in parts, without joining them; ``ttl`` in ms."""
+        size = sum(memoryview(part).nbytes for part in parts)
+        head = b"*5\r\n%b%b$%d\r\n" % (pack("SET"), pack(key), size)
+        packet = [head, *parts, b"\r\n%b%b" % (pack("PX"), pack(ttl))]
+        try:
+            try:
+                self._exchange_all([packet], [])
+            except _BROKEN as error:
+                self._persist([packet], [], error)
+        except RedisError as error:
+            raise translate(error, self.settings) from error
+
+    def fetch(self, key: str, into: memoryview) -> bool:
+        """Read a value of known size straight into memory. False if it is gone."""
+        packet = command("GET", key)
+        while True:
+            try:
+                self.round_trips += 1
+                self.busy += 1
+                try:
+                    self._connection.send(packet)
+                    return self._connection.receive_into(into)
+                except ResponseError:
+                    raise
+                except BaseException:
+                    self._connection.disconnect()
+                    raise
+                finally:
+                    self.busy -= 1
+            except _BROKEN as error:
+                self._persist([command("PING")], [], error)
+            except RedisError as error:
+                raise translate(error, self.settings) from error
+
     def block(self, mailbox: str, seconds: float) -> Reply | None:
         """Wait for a hint; None if none came or the connection broke."""
         seconds = max(0.001, min(seconds, BLOCK_LIMIT))
@@ -168,7 +219,7 @@ class Client:
             return None
         except RedisError as error:
             raise translate(error, self.settings) from error
-        return None if reply is None else reply[1].split(b"\x1f")
+        return None if reply is None else reply[1].split(b"\x1f", HINT_WORDS)
 
     def watch(self, stream: str, last: str, seconds: float) -> bool:
         """Wait for an entry after ``last``; False if none came or the connection broke."""
@@ -181,10 +232,18 @@ class Client:
         except RedisError as error:
             raise translate(error, self.settings) from error
 
+    def watch_any(self, packet: bytes) -> None:
+        """Wait as the packet (:func:`read_streams`) says; shorter if the connection breaks."""
+        try:
+            self._exchange(packet)
+        except _BROKEN:
+            self._connection.disconnect()
+        except RedisError as error:
+            raise translate(error, self.settings) from error
+
     def read(self, stream: str, last: str, milliseconds: int, count: int = 1) -> Any:
         """Stream entries after ``last``, as redis answers them; None if there are none."""
-        words = ("XREAD", "COUNT", count, "BLOCK", milliseconds, "STREAMS", stream, last)
-        return self._exchange(command(*words))
+        return self._exchange(read_streams({stream: last}, milliseconds, count))
 
     def messages(self, stream: str, last: str, milliseconds: int) -> list[Any]:
         """Entries after ``last``, waiting for the first; none at a lost connection."""
@@ -259,19 +318,23 @@ class Client:
         finally:
             self.busy -= 1
 
-    def _exchange_all(self, packets: list[bytes], scripts: list[Script]) -> list[Any]:
+    def _exchange_all(self, packets: list[Any], scripts: list[Script]) -> list[Any]:
         connection = self._connection
         self.round_trips += 1
         replies: list[Any] = []
         failed: ResponseError | None = None
         self.busy += 1
         try:
-            connection.send(b"".join(packets))
+            if len(packets) == 1 and isinstance(packets[0], list):
+                for part in packets[0]:
+                    connection.send(part)
+            else:
+                connection.send(b"".join(packets))
             for _ in packets:
                 try:
                     replies.append(connection.receive())
-                except NoScriptError as error:
-                    replies.append(error)
+                except NoScriptError:
+                    replies.append(NoScriptError)
                 except ResponseError as error:
                     failed = error
         except BaseException:
@@ -282,11 +345,11 @@ class Client:
         if failed:
             raise failed
         for i, reply in enumerate(replies):
-            if isinstance(reply, NoScriptError):
+            if reply is NoScriptError:
                 replies[i] = self._exchange(_in_full(packets[i], scripts[i]))
         return replies
 
-    def _persist(self, packets: list[bytes], scripts: list[Script], error: RedisError) -> list[Any]:
+    def _persist(self, packets: list[Any], scripts: list[Script], error: RedisError) -> list[Any]:
         """Send the same requests again on new connections until answered or out of time."""
         # A server that was looked for in vain is tried once by each later call.
         limit = RECONNECT_EMBEDDED if self.settings.embedded else RECONNECT

@@ -9,15 +9,13 @@ for a while, until the process that unpickles it refers to it itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgpack
 
 from . import keys
 from .scripts import REGISTRY, Argument, Bound, script
-
-# How long a pickled handle keeps its object when nobody else refers to it.
-PIN_MS = 120_000
 
 
 class Ref(NamedTuple):
@@ -36,20 +34,48 @@ class Ref(NamedTuple):
         return cls(family, ident)
 
     @property
-    def all_keys(self) -> tuple[str, str, str, str]:
-        """State, references, waiters and stream."""
-        i = self.ident
-        return keys.state(i), keys.refs(i), keys.waiters(i), keys.stream(i)
+    def peer(self) -> str:
+        """The other end, of an end of a pipe; otherwise the object itself."""
+        pipe, _, end = self.ident.partition("/")
+        return f"{pipe}/{1 - int(end)}" if self.family == "pipe" else self.ident
 
+    def on(self, name: str, mailbox: str = "") -> Bound:
+        """A script, bound to those of the object's keys that its header names."""
+        found = script(name)
+        return found.on(*(mailbox if s == "mailbox" else _KEYS[s](self) for s in found.keys))
+
+
+# What the slots of the scripts' headers stand for.
+_KEYS: dict[str, Callable[[Ref], str]] = {
+    "state": lambda ref: keys.state(ref.ident),
+    "refs": lambda ref: keys.refs(ref.ident),
+    "waiters": lambda ref: keys.waiters(ref.ident),
+    "stream": lambda ref: keys.stream(ref.ident),
+    "items": lambda ref: keys.items(ref.ident),
+    "parked": lambda ref: keys.parked(ref.ident),
+    "blobs": lambda ref: keys.blobs(ref.ident),
+    "peer": lambda ref: keys.state(ref.peer),
+    "readers": lambda ref: keys.waiters(ref.peer),
+    "bell": lambda ref: keys.stream(ref.peer),
+}
 
 Step = tuple[Bound, tuple[Argument, ...]]
+
+# What is kept in Redis is that of another family.
+_FORMATS = {"pipe": "queue"}
 
 
 def create(ref: Ref, ttl: int, process: str, fields: dict[str, Argument]) -> Step:
     """Write an object's first state; the busiest of its fields come first."""
-    fmt = f"{ref.family}/1"
+    fmt = f"{_FORMATS.get(ref.family, ref.family)}/1"
     packed: bytes = msgpack.packb([word for field in fields.items() for word in field])
-    return script("object/create").on(*ref.all_keys[:2]), (fmt, ttl, process, packed)
+    return ref.on("object/create"), (fmt, ttl, process, packed)
+
+
+def bind(ref: Ref, ttl: int, process: str, fields: dict[str, Argument], owner: str) -> Step:
+    """Make a queue whose name others may want, too."""
+    _, args = create(ref, ttl, process, fields)
+    return ref.on("queue/bind"), (*args, owner)
 
 
 def note(ref: Ref, process: str, ttl: int) -> Step:
@@ -57,24 +83,29 @@ def note(ref: Ref, process: str, ttl: int) -> Step:
     return script("process/note").on(keys.objects(process)), (str(ref), ttl)
 
 
-def refer(ref: Ref, member: str, pin_ms: int = 0) -> Step:
-    """Note a reference (``pin_ms`` 0) or a pin."""
-    return script("object/ref").on(*ref.all_keys), (member, pin_ms)
+def refer(ref: Ref, member: str, pin_ms: int = 0, arrived: str = "") -> Step:
+    """Note a reference (``pin_ms`` 0) or a pin; or that a pinned handle has arrived."""
+    return ref.on("object/ref"), (member, pin_ms, arrived)
 
 
 def drop(ref: Ref, process: str, *, ended: bool) -> Step:
     """Let go of an object; the last one deletes it."""
-    return script("object/unref").on(*ref.all_keys), (process, int(ended))
+    own = f"{ref.family}/unref"
+    return ref.on(own if own in REGISTRY else "object/unref"), (process, int(ended))
 
 
 def renew(ref: Ref) -> Step:
     """Keep an object that a living process refers to."""
-    return script("object/renew").on(*ref.all_keys), ()
+    return ref.on("object/renew"), ()
 
 
-def bury(ref: Ref, process: str, died: str) -> Step | None:
-    """Release what a process that ended held; ``died`` is empty for a normal exit."""
-    found = REGISTRY.get(f"{ref.family}/bury")
-    if found is None:
+def bury(ref: Ref, process: str, died: str, seen: bytes = b"") -> Step | None:
+    """Release what a process that ended held; ``died`` is empty for a normal exit.
+
+    ``seen``: what the process's ledger says (``ledger``), if somebody has it.
+    """
+    name = f"{_FORMATS.get(ref.family, ref.family)}/bury"
+    if name not in REGISTRY:
         return None
-    return found.on(keys.state(ref.ident), keys.waiters(ref.ident)), (process, died)
+    given: dict[str, Argument] = {"process": process, "died": died, "seen": seen}
+    return ref.on(name), tuple(given[slot] for slot in REGISTRY[name].args)

@@ -25,6 +25,7 @@ from .. import config
 from ..errors import ServerUnavailable
 from . import keys, processes
 from .client import Client
+from .ledger import Ledger
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -59,11 +60,13 @@ _PATIENCE = 1.0  # seconds until a keeper that is looking for its server is kill
 
 def start(session: Session) -> subprocess.Popen[bytes]:
     """Start the keeper of this process."""
+    assert session.ledger
     keeper = _Keeper(
         [sys.executable, "-I", "-S", "-c", _CODE],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C is not for it
+        pass_fds=(session.ledger.fd,),
     )
     about = {
         "path": sys.path,
@@ -71,6 +74,7 @@ def start(session: Session) -> subprocess.Popen[bytes]:
         "uid": session.uid,
         "program": session.program,
         "record": session.record,
+        "ledger": session.ledger.fd,
         "ttl": session.ttl,
         "lease": session.lease,
         "every": interval(config.get_parameter(config.HEARTBEAT), session.ttl),
@@ -149,7 +153,7 @@ def main(about: dict[str, Any]) -> None:
         return
     with contextlib.suppress(ServerUnavailable):
         why = "the main program, which was killed"
-        processes.finish(client, uid, processes.KILLED, why)
+        processes.finish(client, uid, processes.KILLED, why, Ledger(about["ledger"]).dump())
         processes.close(client, uid, ttl, why)
         processes.forget(client, uid)
         if uid == about["program"]:

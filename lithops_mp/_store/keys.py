@@ -22,9 +22,9 @@ def digest(text: str) -> str:
 
 
 def state(ident: str) -> str:
-    """State of an object. A condition's ident is ``lock/condition``."""
-    lock, _, condition = ident.partition("/")
-    return f"lmp:{{{lock}}}:c{condition}" if condition else f"lmp:{{{lock}}}"
+    """State of an object. A condition's ident is ``lock/condition``, an end's ``pipe/end``."""
+    whole, _, part = ident.partition("/")
+    return f"lmp:{{{whole}}}:c{part}" if part else f"lmp:{{{whole}}}"
 
 
 def waiters(ident: str) -> str:
@@ -38,8 +38,28 @@ def refs(ident: str) -> str:
 
 
 def stream(ident: str) -> str:
-    """What an Event's waiters block on."""
+    """What those block on who watch an object (an Event's waiters) and are not in line."""
     return state(ident) + ":s"
+
+
+def items(ident: str) -> str:
+    """Messages that lie in a queue."""
+    return state(ident) + ":q"
+
+
+def parked(ident: str) -> str:
+    """Puts that wait for room in a queue."""
+    return state(ident) + ":p"
+
+
+def blobs(ident: str) -> str:
+    """Which messages of a queue have keys of their own."""
+    return state(ident) + ":b"
+
+
+def blob(ident: str, name: str, piece: int) -> str:
+    """One piece of such a message."""
+    return f"{blobs(ident)}:{name}:{piece}"
 
 
 def mailbox(ident: str, client: str) -> str:

@@ -73,9 +73,12 @@ def renew(client: Client, uid: str) -> None:
     client.calls([families.renew(ref) for ref in _objects(client, uid)])
 
 
-def finish(client: Client, uid: str, code: int, why: str) -> int:
-    """Write how a process ended; the code that counts, which the first one wrote."""
-    reply = client.call(script("process/finish").on(keys.process(uid)), (code, why))
+def finish(client: Client, uid: str, code: int, why: str, seen: bytes = b"") -> int:
+    """Write how a process ended; the code that counts, which the first one wrote.
+
+    ``seen`` is what its ledger says, from whoever has that.
+    """
+    reply = client.call(script("process/finish").on(keys.process(uid)), (code, why, seen))
     return int(reply[1]) if reply[0] == b"ENDED" else code
 
 
@@ -100,8 +103,12 @@ def close(client: Client, uid: str, ttl: int, died: str) -> None:
     ``died`` says how, for the next holder of its locks; it is empty after a
     normal exit, which releases no lock. Its children are told.
     """
-    held = _objects(client, uid)
-    client.calls([step for ref in held if (step := families.bury(ref, uid, died))])
+    members, seen = client.plains(
+        ("SMEMBERS", keys.objects(uid)), ("HGET", keys.process(uid), "seen")
+    )
+    held = [Ref.parse(member.decode()) for member in members]
+    burials = [families.bury(ref, uid, died, seen or b"") for ref in held]
+    client.calls([step for step in burials if step])
     client.calls([families.drop(ref, uid, ended=True) for ref in held])
     for child in client.plain("SMEMBERS", keys.children(uid)):
         if not order(client, child.decode(), "parent", 0, ttl):

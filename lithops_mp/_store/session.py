@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import os
 import socket
 import threading
@@ -24,6 +25,8 @@ from ..errors import ServerUnavailable
 from . import families, keeper, keys, processes
 from .client import Client
 from .families import Ref, Step
+from .ledger import Ledger
+from .outbox import Outbox
 from .replies import fault
 from .scripts import Argument
 from .settings import Settings, backend_of, check_server, load_lithops_config, resolve
@@ -54,6 +57,10 @@ class Session:
         self._referring = threading.RLock()
         self._spare: list[Client] = []
         self._slots = 0
+        self.ledger: Ledger | None = None  # whoever sees to our end has it, too
+        #: Something of ours is still to be sent (``outbox``) before anything else is.
+        self.pending = False
+        self._outbox: Outbox | None = None
         # Handles collected since the last call. A finalizer may run in the
         # middle of an exchange on this very thread, so it only notes the name.
         self._dropped: collections.deque[Ref] = collections.deque()
@@ -61,7 +68,17 @@ class Session:
 
     @property
     def client(self) -> Client:
-        """The calling thread's client. A thread that ends leaves it to the next one."""
+        """The calling thread's client. A thread that ends leaves it to the next one.
+
+        What this process has put before is sent first, so that others see things in
+        the order in which it did them.
+        """
+        if self.pending:
+            self.settle()
+        return self._client
+
+    @property
+    def _client(self) -> Client:
         try:
             loan: _Loan = self._local.loan
         except AttributeError:
@@ -81,7 +98,42 @@ class Session:
                 return self._spare.pop()
             slot = self._slots
             self._slots += 1
-        return Client(self.settings, f"{self.uid}.{slot}")
+        client = Client(self.settings, f"{self.uid}.{slot}")
+        if self.ledger:
+            client.saw = functools.partial(self.ledger.saw, slot)
+        return client
+
+    @contextlib.contextmanager
+    def another_client(self) -> Iterator[Client]:
+        """One more, for a while."""
+        client = self._borrow()
+        try:
+            yield client
+        finally:
+            self._spare.append(client)
+
+    # -- what waits to be sent --
+
+    @property
+    def outbox(self) -> Outbox:
+        """What this process has put and not sent, taken and not used."""
+        with self._lock:
+            if self._outbox is None:
+                self._outbox = Outbox(self, Client(self.settings, f"{self.uid}.out"))
+            return self._outbox
+
+    def settle(self) -> None:
+        """Send what waits, and let go of what was dropped.
+
+        Until that is done ``pending`` stays, so that no thread passes us by.
+        """
+        if self._outbox:
+            self._outbox.settle()
+        with self._referring:
+            self._calls(self._let_go())
+        self.pending = False
+        if self._dropped or (self._outbox and not self._outbox.empty):
+            self.pending = True  # it came meanwhile
 
     # -- objects --
 
@@ -91,9 +143,28 @@ class Session:
         self._note(ref, families.create(ref, self.ttl, self.uid, fields))
         return ref
 
-    def refer(self, ref: Ref) -> None:
-        """Refer to an object whose handle has arrived. Raises ObjectExpired."""
-        self._note(ref, families.refer(ref, self.uid))
+    def bind(self, ref: Ref, fields: dict[str, Argument], owner: str) -> bool:
+        """Make a queue under a name that others may have. False if they do."""
+        step = families.bind(ref, self.ttl, self.uid, fields, owner)
+        with self._referring:
+            first = families.note(ref, self.uid, self.ttl)
+            taken = self._calls([first, step])[1][0] == b"TAKEN"
+            if not taken:
+                self._referred[ref] += 1
+        return not taken
+
+    def refer(self, ref: Ref, pin: str = "") -> None:
+        """Refer to an object whose handle has arrived. Raises ObjectExpired.
+
+        ``pin`` is taken away, if given: for a handle that can arrive but once.
+        """
+        self._note(ref, families.refer(ref, self.uid, arrived=pin))
+        if pin:
+            self.unpin(ref, pin)  # it is still there if we referred to the object before
+
+    def unpin(self, ref: Ref, pin: str) -> None:
+        """A handle has arrived, again."""
+        self.client.calls([families.refer(ref, self.uid, arrived=pin)])
 
     def _note(self, ref: Ref, step: Step) -> None:
         # The lock is held over the exchange: a reference that is let go and one
@@ -113,23 +184,27 @@ class Session:
         They do not after a restart of the server that lost its data, until our
         keeper notices.
         """
-        if not self.own_keeper:
-            return self.client.calls(steps)
-        replies = self.client.calls([processes.sign(self.uid, self.ttl), *steps])
+        if not self.own_keeper or not steps:
+            return self._client.calls(steps)
+        replies = self._client.calls([processes.sign(self.uid, self.ttl), *steps])
         if replies[0][0] == b"GONE":
             self._register()
         return replies[1:]
 
     new_id = staticmethod(keys.new_id)
 
-    def export(self, ref: Ref) -> None:
-        """A handle is being pickled: keep the object while it is on its way."""
+    def export(self, ref: Ref) -> str:
+        """A handle is being pickled: keep the object while it is on its way.
+
+        The name of the pin that does so, if there is one.
+        """
         lending = getattr(self._local, "lending", None)
         if lending is None:
-            step = families.refer(ref, f"pin{self.program}:{keys.new_id()}", families.PIN_MS)
-            self.client.calls([step])
-        else:
-            lending.append(ref)
+            pin = f"pin{self.program}:{keys.new_id()}"
+            self.client.calls([families.refer(ref, pin, self.ttl)])
+            return pin
+        lending.append(ref)
+        return ""
 
     @contextlib.contextmanager
     def lending(self) -> Iterator[list[Ref]]:
@@ -151,8 +226,14 @@ class Session:
         self.lend(parent._referred, self.uid)
 
     def drop(self, ref: Ref) -> None:
-        """A handle was collected; the object is let go at the next call. No I/O."""
+        """A handle was collected; the object is let go at the next call. No I/O.
+
+        The end of a pipe is let go soon: somebody may wait for that.
+        """
         self._dropped.append(ref)
+        if ref.family == "pipe" and self._outbox:
+            self.pending = True
+            self._outbox.wake()
 
     def _let_go(self) -> list[Step]:
         steps = []
@@ -170,6 +251,7 @@ class Session:
         """Write this process's record, as running, and have a keeper look after us."""
         about = {"pid": self.pid, "host": socket.gethostname(), "program": self.program}
         self.record = {"name": process.current_process().name, "about": about}
+        self.ledger = Ledger()
         self._register()
         self._keeper = keeper.start(self)
 
@@ -180,6 +262,8 @@ class Session:
         """A clean end: let go of everything, leave no key, stop our helpers."""
         if self.pid != os.getpid():
             return
+        with contextlib.suppress(ServerUnavailable):
+            self.settle()
         if self._keeper:  # first, or it would write our record anew
             keeper.stop(self._keeper)
         if self.own_keeper:
@@ -192,6 +276,8 @@ class Session:
             client.close()
         if self.server:
             self.server.stop()
+        if self.ledger and self.own_keeper:
+            self.ledger.close()
 
 
 class _Loan:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import Any
+from typing import Any, NoReturn
 
 import hiredis
 from redis.exceptions import ConnectionError, TimeoutError
@@ -47,8 +47,8 @@ class Wire:
         self._sock = sock
         return sock
 
-    def send(self, packet: bytes) -> None:
-        """Send a command or several."""
+    def send(self, packet: bytes | bytearray | memoryview) -> None:
+        """Send a command, several, or a part of one."""
         try:
             (self._sock or self._connect()).sendall(packet)
         except OSError as error:
@@ -63,10 +63,7 @@ class Wire:
         try:
             reply = reader.gets()
             while reply is _MORE:
-                data = self._sock.recv(65536)
-                if not data:
-                    raise OSError("closed by the server")
-                reader.feed(data)
+                reader.feed(self._some(65536))
                 reply = reader.gets()
         except (OSError, AttributeError, hiredis.ProtocolError) as error:
             raise self._broken(error) from error  # AttributeError: not connected
@@ -75,8 +72,44 @@ class Wire:
             self.disconnect()
             raise
         if isinstance(reply, Exception):
-            raise reply
+            try:
+                raise reply
+            finally:
+                # Or it would keep, by way of its traceback, itself and our callers'
+                # objects, whose end somebody may wait for.
+                reply = None
         return reply
+
+    def receive_into(self, view: memoryview) -> bool:
+        """Read a value of exactly this size into memory, past the parser, which would copy it.
+
+        False if there is none. Nothing else may be on its way.
+        """
+        try:
+            head = self._sock.recv(1)
+            while not head.endswith(b"\r\n"):  # some bytes, against a large value
+                head += self._some(1)
+            if head[:1] == b"-":
+                self._reader.feed(head)
+                raise self._reader.gets()
+            if head == b"$-1\r\n":
+                return False
+            if int(head[1:]) != view.nbytes:
+                raise OSError(f"a value of {int(head[1:])} bytes instead of {view.nbytes}")
+            while view:
+                view = view[self._sock.recv_into(view) or self._closed() :]
+            for _ in b"\r\n":
+                self._some(1)
+        except (OSError, AttributeError, ValueError) as error:
+            raise self._broken(error) from error
+        return True
+
+    def _some(self, size: int) -> bytes:
+        data: bytes = self._sock.recv(size)
+        return data or self._closed()
+
+    def _closed(self) -> NoReturn:
+        raise OSError("closed by the server")
 
     def _broken(self, error: Exception) -> Exception:
         self.disconnect()

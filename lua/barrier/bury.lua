@@ -5,12 +5,11 @@
 -- KEYS[1] state     hash
 -- KEYS[2] waiters   sorted set: ticket -> order of arrival
 -- ARGV[1] process   that ended
--- ARGV[2] died      unused here; every family's bury takes it
 -- Reply BURIED | GONE | VERSION fmt
 -- I10 a broken barrier has no waiters
 --- @include object, ticket, barrier
 local state, waiters = KEYS[1], KEYS[2]
-local process, _died = ARGV[1], ARGV[2]
+local process = ARGV[1]
 local fmt = redis.call('HGET', state, 'fmt')
 if fmt ~= 'barrier/1' then return fmt and {'VERSION', fmt} or {'GONE'} end
 -- Bounded by the number of waiters: each is looked at once.

@@ -4,11 +4,10 @@
 -- KEYS[1] state     hash, state of the condition
 -- KEYS[2] waiters   sorted set, the condition's waiting area
 -- ARGV[1] process   that ended
--- ARGV[2] died      unused here; every family's bury takes it
 -- Reply BURIED | GONE | VERSION fmt
 --- @include object, ticket
 local state, waiters = KEYS[1], KEYS[2]
-local process, _died = ARGV[1], ARGV[2]
+local process = ARGV[1]
 local fmt = redis.call('HGET', state, 'fmt')
 if fmt ~= 'cond/1' then return fmt and {'VERSION', fmt} or {'GONE'} end
 -- Bounded by the number of waiters: each is looked at once.

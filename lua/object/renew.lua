@@ -4,9 +4,15 @@
 -- KEYS[1] state     hash
 -- KEYS[2] refs      sorted set
 -- KEYS[3] waiters   sorted set
--- KEYS[4] stream    of an Event
+-- KEYS[4] stream    of those who watch
+-- KEYS[5] items     list
+-- KEYS[6] parked    sorted set
+-- KEYS[7] blobs     set: messages that have keys of their own
 -- Reply OK | GONE
-local ttl = redis.call('HGET', KEYS[1], 'ttl')
+--- @include blobs
+local state, blobs = KEYS[1], KEYS[7]
+local ttl = redis.call('HGET', state, 'ttl')
 if not ttl then return {'GONE'} end
 for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ttl) end
+for _, key in ipairs(blob_keys(state, blobs)) do redis.call('PEXPIRE', key, ttl) end
 return {'OK'}

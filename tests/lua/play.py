@@ -23,6 +23,9 @@ _OBJECT = {
         "waiters": keys.waiters(ident),
         "refs": keys.refs(ident),
         "stream": keys.stream(ident),
+        "items": keys.items(ident),
+        "parked": keys.parked(ident),
+        "blobs": keys.blobs(ident),
     }
     for family, ident in (("sem", LOCK), ("cond", COND), ("event", EVENT), ("barrier", BARRIER))
 }

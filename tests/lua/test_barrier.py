@@ -28,7 +28,7 @@ def smash(client: str, seq: int, phase: str = "broken") -> Run:
 
 
 def bury(process: str) -> Run:
-    return run("barrier/bury", process=process, died="died")
+    return run("barrier/bury", process=process)
 
 
 LOOK = run("barrier/look")

@@ -30,7 +30,7 @@ def expire(client: str, seq: int, wait: int) -> Run:
 
 
 LOOK = run("cond/look")
-COND_BURY = run("cond/bury", process="A", died="died")
+COND_BURY = run("cond/bury", process="A")
 A1, A2 = f"A.0:{number(1)}", f"A.0:{number(2)}:C"
 HELD = [*condition(), take("A.0", 1)]
 WAITING = [*HELD, wait("A.0", 2, 1)]

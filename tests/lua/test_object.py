@@ -12,7 +12,7 @@ from . import test_barrier, test_cond, test_event, test_sem
 from .play import BARRIER, COND, EVENT, LOCK, TTL, Case, check, event, play, run, unproduced
 
 STATE, REFS = keys.state(EVENT), keys.refs(EVENT)
-REF = run("object/ref", member="B", ms=0)
+REF = run("object/ref", member="B", ms=0, pin="")
 UNREF = run("object/unref", process="main", ended=0)
 CREATE = run("object/create", fmt="event/1", ttl=TTL, process="main", fields=b"\x90")
 
@@ -50,12 +50,15 @@ def test_an_object_lives_as_long_as_its_last_reference(machine):
 
 
 def test_a_pin_that_ran_out_keeps_nothing(machine):
-    long_ago = run("object/ref", member="pinX:1", ms=-1000)
+    long_ago = run("object/ref", member="pinX:1", ms=-1000, pin="")
     assert play(machine, *event(), long_ago, UNREF)[0] == "DELETED"
 
 
 def test_a_pin_keeps_the_object(machine):
-    assert play(machine, *event(), run("object/ref", member="pinX:1", ms=60000), UNREF)[0] == "OK"
+    assert (
+        play(machine, *event(), run("object/ref", member="pinX:1", ms=60000, pin=""), UNREF)[0]
+        == "OK"
+    )
 
 
 FAMILIES = {

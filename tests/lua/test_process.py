@@ -35,7 +35,7 @@ def offer(by: str = "f1", ms: int = 60000):
 
 BEAT = run("process/beat", ttl=TTL, frozen=0)
 STATUS = run("process/status")
-FINISH = run("process/finish", code=3, why="exit")
+FINISH = run("process/finish", code=3, why="exit", seen="")
 NOTE = run("process/note", member="sem L", ttl=TTL)
 PLACE = run("process/place", order="A")
 WITHDRAW = run("process/withdraw", function="f1")
@@ -54,7 +54,7 @@ CASES = [
     Case("ENDED 3 One", STATUS, ENDED),
     Case("GONE", STATUS, []),
     Case("ENDED 3", FINISH, RUNS),
-    Case("ENDED 3", run("process/finish", code=9, why="late"), ENDED),
+    Case("ENDED 3", run("process/finish", code=9, why="late", seen=""), ENDED),
     Case("GONE", FINISH, []),
     Case("OK", NOTE, []),
     Case("CLAIMED", claim(), STARTS, again=None),
@@ -88,7 +88,7 @@ def test_every_reply_is_produced():
 
 
 def test_the_first_end_counts(machine):
-    _, state = play(machine, *ENDED, run("process/finish", code=9, why="late"))
+    _, state = play(machine, *ENDED, run("process/finish", code=9, why="late", seen=""))
     assert state.hash(keys.process("A"))["code"] == "3"
 
 

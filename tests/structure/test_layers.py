@@ -19,8 +19,11 @@ ROOT = PACKAGE.name
 LAYERS = [
     {"_version", "errors", "config"},
     {"_store"},
-    {"protocols", "reduction", "util", "dummy"},
-    {"synchronize", "popen_lithops"},
+    {"protocols", "reduction", "util", "dummy", "handle"},
+    {"queueing", "messages"},
+    {"channel"},
+    {"synchronize", "connection", "popen_lithops"},
+    {"queues"},
     {"process"},
     {"context"},
     {"worker"},

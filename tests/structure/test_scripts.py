@@ -24,8 +24,9 @@ SLOT = re.compile(r"\b(KEYS|ARGV)\[(\d+)\]")
 INDEX = re.compile(r"\b(?:KEYS|ARGV)\b")
 #: A word in quotes that is not the name of a command.
 QUOTED = re.compile(r"(?<!redis\.call\()'([A-Z][A-Z_]+)'")
-#: Options of commands, and the hint that tells a waiter to ask.
+#: Options of commands, the hint that tells a waiter to ask, and what a get tells a put.
 NO_REPLIES = {"MAXLEN", "WITHSCORES", "ASK"}
+NO_REPLIES_OF = {"queue/get": {"PUT"}}
 
 #: So short that a name for a slot would only be one more thing to read.
 SHORT = 5
@@ -79,7 +80,7 @@ def test_slots_are_bound_to_names_first(name):
 def test_the_replies_of_the_header_are_those_of_the_body(name):
     path, replies = SCRIPTS[name], set(script(name).replies)
     shared = set().union(*(quoted(part) for part in included(path)))
-    assert quoted(path) <= replies, "not in the header"
+    assert quoted(path) - NO_REPLIES_OF.get(name, set()) <= replies, "not in the header"
     assert replies <= quoted(path) | shared, "in the header alone"
 
 

@@ -1,0 +1,202 @@
+"""What a process has put and not sent yet, and taken and not used yet.
+
+An unbounded ``put`` returns at once; a thread sends what has piled up in one
+call, in the order in which it was put, whatever the queues. Messages that were
+taken many at once and are not used go back. Both happen before this process
+does anything else that others can see (``Session.client``), so nobody can tell
+the difference.
+
+What was sent and not answered is kept and sent again, the very same requests,
+whoever does so.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import itertools
+import operator
+import queue
+import sys
+import threading
+from multiprocessing import util
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import msgpack
+
+from ..errors import ServerUnavailable
+from .client import Buffer, Client
+from .families import Step
+from .scripts import Bound
+
+if TYPE_CHECKING:
+    from .session import Session
+
+# One call's messages: so many, or so many bytes, whichever comes first.
+BATCH = 1000
+BATCH_BYTES = 1 << 20
+
+# Seconds that messages which were taken at once may lie unused: somebody else may
+# wait for them.
+IDLE = 0.005
+
+
+class Large(NamedTuple):
+    """A message that has keys of its own: names of the pieces, and what they are."""
+
+    pieces: list[tuple[str, list[Buffer]]]
+
+
+class Sender(Protocol):
+    """A queue, as the outbox sees it."""
+
+    cancelled: bool
+
+    @property
+    def put_bound(self) -> Bound:
+        """The script that puts its messages."""
+
+    def refused(self, reply: list[Any], element: bytes) -> None:
+        """The server would not take a message."""
+
+
+class Reader(Protocol):
+    """Somebody who takes more messages than he uses at once."""
+
+    @property
+    def holds(self) -> bool:
+        """Is anything unused?"""
+
+    def give_back(self, *, idle: bool) -> Step | None:
+        """The call that gives it back, after which it is not used any more.
+
+        With ``idle`` only if nothing has been used since the last look.
+        """
+
+    def given_back(self) -> None:
+        """That call was answered."""
+
+
+Entry = tuple[Sender, bytes, "Large | None"]
+
+
+class Batch(NamedTuple):
+    """Requests on their way, and what was put in them, by identity."""
+
+    requests: list[tuple[Step, Sender | None, Reader | None]]
+    entries: dict[int, Entry]
+
+
+class Outbox:
+    """One per session, with a thread that sends what nobody waits for.
+
+    Ctrl-C may strike between any two lines: a batch becomes ours, or is done with,
+    by one assignment, and everything else can be done twice.
+    """
+
+    def __init__(self, session: Session, client: Client) -> None:
+        self._session = session
+        self._client = client
+        self._lock = threading.RLock()
+        self._inside = False
+        self._waiting: collections.deque[Entry] = collections.deque()
+        self._batch = Batch([], {})
+        self._readers: set[Reader] = set()
+        self._awake = False
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="lithops_mp outbox", daemon=True).start()
+        # Where CPython's queues wait for their feeders.
+        util.Finalize(self, self._end, exitpriority=-5)
+
+    @property
+    def empty(self) -> bool:
+        """Nothing to send and nothing to give back."""
+        return not (self._waiting or self._batch.requests or self._readers)
+
+    def put(self, sender: Sender, element: bytes, large: Large | None) -> None:
+        """Have a message sent. Returns at once."""
+        self._waiting.append((sender, element, large))
+        self._session.pending = True
+        if not self._awake:
+            self.wake()
+
+    def hold(self, reader: Reader) -> None:
+        """See to it that what a reader has taken does not lie unused."""
+        self._readers.add(reader)
+        self._session.pending = True
+        if not self._awake:
+            self.wake()
+
+    def wake(self) -> None:
+        """Let the thread look. Safe in a finalizer."""
+        self._awake = True
+        self._wake.put(None)
+
+    def settle(self) -> None:
+        """Send all there is, and give back what is not used. Raises ServerUnavailable."""
+        self._work(idle=False)
+
+    def _work(self, *, idle: bool) -> None:
+        with self._lock:
+            if self._inside:
+                return  # a signal's handler, in the middle of this very thing
+            self._inside = True
+            try:
+                while self._batch.requests or self._collect(idle=idle):
+                    replies = self._client.calls([step for step, *_ in self._batch.requests])
+                    sent, self._batch = self._batch, self._batch._replace(requests=[])
+                    for (step, sender, reader), reply in zip(sent.requests, replies, strict=True):
+                        if reader:
+                            reader.given_back()
+                        elif sender and reply[0] not in (b"PUT", b"STALE"):
+                            for element in msgpack.unpackb(step[1][-1], raw=True):
+                                sender.refused(reply, element)
+            finally:
+                self._inside = False
+
+    def _collect(self, *, idle: bool) -> bool:
+        """Make the next batch."""
+        while self._waiting and id(self._waiting[0]) in self._batch.entries:
+            self._waiting.popleft()
+        requests: list[tuple[Step, Sender | None, Reader | None]] = []
+        for reader in list(self._readers):
+            if not reader.holds:
+                self._readers.discard(reader)
+            elif step := reader.give_back(idle=idle):
+                requests.append((step, None, reader))
+        size = 0
+        entries: list[Entry] = []
+        for entry in itertools.islice(self._waiting, BATCH):
+            if size > BATCH_BYTES:
+                break
+            size += len(entry[1])
+            entries.append(entry)
+            for name, parts in entry[2].pieces if entry[2] else ():
+                self._client.store(name, parts, self._session.ttl)
+        for sender, group in itertools.groupby(entries, operator.itemgetter(0)):
+            seq = b"%012d" % self._client.tick()
+            elements: bytes = msgpack.packb([entry[1] for entry in group], use_bin_type=False)
+            requests.append(((sender.put_bound, (self._client.id, seq, 1, elements)), sender, None))
+        self._batch = Batch(requests, {id(entry): entry for entry in entries})
+        return bool(requests)
+
+    def _run(self) -> None:
+        while True:
+            with contextlib.suppress(queue.Empty):
+                self._wake.get(timeout=IDLE if self._readers else None)
+            self._awake = False
+            # Whoever needs the server next will hear of it.
+            with contextlib.suppress(ServerUnavailable):
+                self._work(idle=True)
+                if self.empty:
+                    self._session.settle()
+
+    def _end(self) -> None:
+        """The process ends: send what there is, unless told not to wait for it."""
+        kept = [entry for entry in self._waiting if not entry[0].cancelled]
+        self._waiting = collections.deque(kept)
+        try:
+            self.settle()
+        except ServerUnavailable as error:
+            lost = len(self._waiting)
+            print(f"lithops_mp: {lost} messages could not be sent: {error}", file=sys.stderr)

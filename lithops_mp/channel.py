@@ -1,0 +1,280 @@
+"""A line of messages in Redis: the engine of queues, and twice that of a pipe."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgpack
+
+from . import messages, queueing
+from ._store.client import Buffer, Client
+from ._store.families import Ref, Step
+from ._store.replies import fault
+from ._store.scripts import Bound, command
+from ._store.session import current
+from .handle import Handle, find
+from .protocols import EAGER, overslept, stamp
+
+# Messages that are taken at once, at most: as many as are used within moments.
+MOST = 256
+
+# A quick consumer comes back within so many seconds.
+QUICK = 0.01
+
+# Messages that were taken so many seconds ago are not believed any more: this process
+# may have stood still, been taken for dead, and its messages given to others.
+FRESH = 1.0
+
+
+class Load:
+    """Messages that were taken at once and not used yet."""
+
+    def __init__(self, client: Client, taken: queueing.Taken) -> None:
+        self.client = client
+        self.of = taken.seq
+        self.seq = int(taken.seq)
+        self.elements = taken.elements
+        self.used = 1
+        self.looked = 0
+        self.closed = False
+
+
+class Channel(Handle):
+    """A queue's state, or that of a pipe's end, as this process sees it.
+
+    Who takes message after message and does nothing in between is given some at
+    once: a round trip each would cost ten times what the rest does. They are given
+    back before this process does anything that others can see, when it has not used
+    one for some milliseconds, and when it dies: its ledger says which it used.
+    """
+
+    family = "queue"
+
+    def __init__(self, ref: Ref, single: bool = False) -> None:
+        super().__init__(ref)
+        self.keys = self.target = queueing.QueueKeys(ref)
+        self.single = single
+        self.cancelled = False
+        self.failed: Exception | None = None
+        #: The queue that reports messages which the server refused.
+        self.owner: Callable[[], Any] = _nobody
+        self.forget()
+
+    @classmethod
+    def create(cls, *, bound: int = 0, joinable: bool = False, redeliver: bool = False) -> Channel:
+        """A new queue; one round trip."""
+        ref = current().create(
+            cls.family, queueing.fields(bound, joinable=joinable, redeliver=redeliver)
+        )
+        return cls(ref, bound > 0 or redeliver)
+
+    def _details(self) -> tuple[Any, ...]:
+        return (self.single,)
+
+    def forget(self) -> None:
+        """Hold nothing: what a new or a forked process starts with."""
+        self._lock = threading.Lock()
+        self._load: Load | None = None
+        self._fetching = False
+        self._want = 1
+        self._trips = -1
+        self._at = 0.0
+        self._waited = False
+
+    # -- taking --
+
+    def get(self, block: bool = True, timeout: float | None = None) -> bytes | None:
+        """The next message's element; None if there was none in time.
+
+        Raises EOFError if the other end of a pipe is closed and nothing is left.
+        """
+        load = self._load
+        if load is not None:
+            with self._lock:
+                load = self._load
+                if load is not None and not load.closed:
+                    if load.client.clock() - self._at < FRESH:
+                        return self._next(load)
+                    load.closed = True
+        return self._fetch(block, timeout)
+
+    def _next(self, load: Load) -> bytes:
+        element = load.elements[load.used]
+        load.used += 1
+        load.client.saw(load.seq, load.used)
+        if load.used == len(load.elements):
+            self._load = None
+        return element
+
+    def _fetch(self, block: bool, timeout: float | None) -> bytes | None:
+        client = current().client
+        with self._lock:
+            # Only one thread has messages in hand.
+            first = not (self.single or self._fetching)
+            self._fetching = self._fetching or first
+        # And only if it did nothing else since it took the last ones.
+        quick = client.round_trips == self._trips and client.clock() - self._at < QUICK
+        want = min(self._want * 2, MOST) if first and quick else 1
+        try:
+            taken: queueing.Taken | None = self._ask(client, want, block, timeout)
+        finally:
+            if first:
+                self._fetching = False
+        if taken is None:
+            return None
+        if first:
+            self._want, self._trips, self._at = want, client.round_trips, client.clock()
+            if len(taken.elements) > 1:
+                self._load = Load(client, taken)
+                current().outbox.hold(self)
+            else:
+                self._want = 1
+        return taken.elements[0]
+
+    def _ask(self, client: Client, want: int, block: bool, timeout: float | None) -> Any:
+        if timeout is not None and block:
+            timeout = max(0.0, timeout)
+            block = timeout > 0
+        if not (block and timeout is None and self._waited):
+            before = client.round_trips
+            taken = client.run(queueing.get(self.keys, client, want, block, timeout))
+            self._waited = client.round_trips > before + 1
+            return taken
+        # The last message had to be waited for: send the wait along.
+        seq = stamp(client)
+        reply: Any
+        hint = None
+        try:
+            wait = command("BLPOP", self.keys.mailbox(client), EAGER)
+            end = client.clock() + EAGER
+            reply, hint = client.call_and_block(self.keys.eager, (client.id, seq, want), wait)
+            if overslept(client, end):
+                hint = None
+        except BaseException as error:
+            reply = error
+        self._waited = not isinstance(reply, BaseException) and reply[0] == b"QUEUED"
+        return client.run(queueing.get_on(self.keys, client, seq, want, reply, hint, None))
+
+    # -- what was taken beforehand (``outbox.Reader``) --
+
+    @property
+    def holds(self) -> bool:
+        """Is anything unused?"""
+        return self._load is not None
+
+    def give_back(self, *, idle: bool) -> Step | None:
+        """The call that gives it back, after which it is not used any more."""
+        with self._lock:
+            load = self._load
+            if load is None:
+                return None
+            if idle and load.looked != load.used and not load.closed:
+                load.looked = load.used
+                return None
+            load.closed = True
+            return self.keys.settle, (load.client.id, load.of, load.used)
+
+    def given_back(self) -> None:
+        """That call was answered."""
+        with self._lock:
+            self._load = None
+            self._want = 1
+
+    # -- putting --
+
+    @property
+    def put_bound(self) -> Bound:
+        """The script that puts."""
+        return self.target.put
+
+    def post(self, parts: Sequence[Buffer]) -> None:
+        """Put a message, some time soon, in the order of posting. Returns at once."""
+        if self.failed:
+            raise self.failed
+        element, large = messages.pack(self.target.ref, parts)
+        current().outbox.put(self, element, large)
+
+    def refused(self, reply: list[Any], element: bytes) -> None:
+        """The server would not take a message that was posted."""
+        self.failed = fault(reply, self.family)
+        if queue := self.owner():
+            queue._on_queue_feeder_error(self.failed, messages.peek(element))
+
+    def put(
+        self, parts: Sequence[Buffer], block: bool = True, timeout: float | None = None
+    ) -> bool:
+        """Put a message; False if there was no room in time.
+
+        Raises BrokenPipeError if the end of the pipe that reads is closed.
+        """
+        element, large = messages.pack(self.target.ref, parts)
+        session = current()
+        client = session.client
+        for name, piece in large.pieces if large else ():
+            client.store(name, piece, session.ttl)
+        if timeout is not None and block:
+            timeout = max(0.0, timeout)
+            block = timeout > 0
+        packed: bytes = msgpack.packb([element], use_bin_type=False)
+        return bool(client.run(queueing.put(self.target, client, packed, block, timeout)))
+
+    # -- looking --
+
+    def unpack(self, element: bytes) -> tuple[int, Buffer]:
+        """The message of an element: its kind and its bytes."""
+        return messages.unpack(current().client, self.ref, element)
+
+    def look(self) -> queueing.Sight:
+        """How things stand; one round trip."""
+        client = current().client
+        sight: queueing.Sight = client.run(queueing.look(self.keys))
+        return sight
+
+    def done(self) -> None:
+        """A task is done. Raises ValueError if there was none."""
+        client = current().client
+        client.run(queueing.done(self.keys, client))
+
+    def join(self) -> None:
+        """Wait until all tasks are done."""
+        client = current().client
+        client.run(queueing.join(self.keys, client))
+
+    def poll(self, timeout: float | None) -> bool:
+        """Would a get return, or raise, at once? Waits for it for ``timeout`` seconds."""
+        if self._load is not None:
+            return True
+        client = current().client
+        return bool(client.run(queueing.poll(self.keys, client, timeout)))
+
+
+class End(Channel):
+    """The state of one end of a pipe: what the other end has sent it."""
+
+    family = "pipe"
+
+    def __init__(self, ref: Ref, room: int) -> None:
+        super().__init__(ref)
+        self.room = room
+        # Where this end writes is the state of the other one.
+        self.target = queueing.QueueKeys(Ref(ref.family, ref.peer))
+        current().outbox  # noqa: B018 - closes ends that were dropped without a word
+
+    @classmethod
+    def pair(cls, room: int) -> tuple[End, End]:
+        """Two ends of a new pipe, in which ``room`` bytes may wait each way."""
+        session = current()
+        pipe = session.new_id()
+        given = queueing.fields(room=room)
+        first, second = (session.create(cls.family, given, f"{pipe}/{end}") for end in (0, 1))
+        return cls(first, room), cls(second, room)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        pin = current().export(self.ref)
+        return find, (type(self), self.ref, pin, self.room)
+
+
+def _nobody() -> None:
+    return None

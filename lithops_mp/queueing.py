@@ -1,0 +1,245 @@
+"""What queues and pipes say to Redis: ``protocols`` of messages.
+
+A get takes what is there or stands in line; a put leaves its message or, where
+there is no room, is parked. Who waits blocks on a mailbox for a hint, which for
+a get holds the message itself: it is in flight in the state until the client's
+next get, so a hint that is lost is asked for again. What reached the program is
+noted in the process's ledger (``_store.ledger``).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ._store import keys
+from ._store.commands import Block, Call, Watch
+from ._store.families import Ref
+from ._store.replies import fault
+from ._store.scripts import Argument, Bound
+from .errors import ObjectExpired, VersionMismatch
+from .protocols import Me, Steps, insist, overslept, seconds_left, stamp
+
+
+def fields(
+    bound: int = 0, room: int = 0, *, joinable: bool = False, redeliver: bool = False
+) -> dict[str, Argument]:
+    """The first state of a queue, or of a pipe's end.
+
+    ``bound`` counts messages, ``room`` bytes; 0 is none.
+    """
+    return {
+        "max": bound,
+        "room": room,
+        "held": 0,
+        "todo": 0 if joinable else "",
+        "reader": "",
+        "n": 0,
+        "watch": 0,
+        "last": "0-0",
+        "rounds": 0,
+        "redeliver": int(redeliver),
+    }
+
+
+class QueueKeys:
+    """The scripts of a queue, or of a pipe's end, bound to its keys."""
+
+    def __init__(self, ref: Ref) -> None:
+        self.ref = ref
+        get = ref.on("queue/get")
+        self.get = get.given(1)
+        self.attempt = get.given(0)
+        self.eager = get.given(2)
+        self.put = ref.on("queue/put")
+        self.settle = ref.on("queue/settle")
+        self.done = ref.on("queue/done")
+        self.look = ref.on("queue/look")
+        self.stream = keys.stream(ref.ident)
+        self.what = ref.family
+
+    def mailbox(self, me: Me) -> str:
+        """Where a client's hints arrive."""
+        return keys.mailbox(self.ref.ident, me.id)
+
+    def cancel(self, me: Me) -> Bound:
+        """The cancel script, which empties the mailbox too."""
+        return self.ref.on("queue/cancel", self.mailbox(me))
+
+
+class Taken(NamedTuple):
+    """Messages that a get has brought, and the number of that get."""
+
+    seq: bytes
+    elements: list[bytes]
+
+
+def get(
+    queue: QueueKeys, me: Me, want: int = 1, block: bool = True, timeout: float | None = None
+) -> Steps:
+    """Take up to ``want`` messages: :class:`Taken`, or None if there was none in time.
+
+    Raises EOFError if the other end of a pipe is closed and nothing is left.
+    """
+    seq = stamp(me)
+    deadline = None if timeout is None else me.clock() + timeout
+    try:
+        reply = yield Call(queue.get if block else queue.attempt, (me.id, seq, want))
+    except BaseException as error:
+        reply = error
+    return (yield from get_on(queue, me, seq, want, reply, None, deadline))
+
+
+def get_on(
+    queue: QueueKeys,
+    me: Me,
+    seq: bytes,
+    want: int,
+    reply: Any,
+    hint: list[bytes] | None,
+    deadline: float | None,
+) -> Steps:
+    """:func:`get` from the answer to its first request on, or from what kept it away.
+
+    ``hint`` is what came with the answer, if the wait was sent along.
+    """
+    mailbox = queue.mailbox(me)
+    ask = Call(queue.get, (me.id, seq, want))
+    try:
+        while True:
+            if isinstance(reply, BaseException):
+                raise reply
+            word = reply[0]
+            if word == b"QUEUED":
+                late = False
+                if hint is None:
+                    end = me.clock() + seconds_left(me, deadline)
+                    hint = yield Block(mailbox, end - me.clock())
+                    late = overslept(me, end)
+                if hint and hint[0] == seq and hint[1] == b"ITEMS" and not late:
+                    # split at most so often, but the message may have any byte
+                    return _seen(me, Taken(seq, [b"\x1f".join(hint[2:])]))
+                old = hint is not None and hint[0] != seq and not late
+                hint = None
+                if deadline is not None and me.clock() >= deadline:
+                    reply = yield Call(queue.cancel(me), (me.id, seq, 1))
+                elif not old:
+                    reply = yield ask
+                continue
+            if word == b"ITEMS":
+                if len(reply) > 1:
+                    return _seen(me, Taken(seq, reply[1:]))
+                # Given to somebody else when we were taken for dead: anew.
+                seq = stamp(me)
+                ask = Call(queue.get, (me.id, seq, want))
+                reply = yield ask
+                continue
+            if word in (b"EMPTY", b"CANCELLED"):
+                return None
+            if word == b"EOF":
+                raise EOFError
+            raise fault(reply, queue.what)
+    except (ObjectExpired, VersionMismatch, EOFError, GeneratorExit):
+        raise
+    except BaseException:
+        yield from insist(Call(queue.cancel(me), (me.id, seq, 0)))
+        raise
+
+
+def _seen(me: Me, taken: Taken) -> Taken:
+    me.saw(int(taken.seq), 1)
+    return taken
+
+
+def put(
+    queue: QueueKeys, me: Me, elements: bytes, block: bool = True, timeout: float | None = None
+) -> Steps:
+    """Put packed messages; False if there was no room in time.
+
+    Raises BrokenPipeError if nobody has the end of the pipe any more that reads.
+    """
+    seq = stamp(me)
+    deadline = None if timeout is None else me.clock() + timeout
+    mailbox = queue.mailbox(me)
+    ask = Call(queue.put, (me.id, seq, int(block), elements))
+    try:
+        reply = yield ask
+        while reply[0] == b"PARKED":
+            end = me.clock() + seconds_left(me, deadline)
+            hint = yield Block(mailbox, end - me.clock())
+            if hint and hint[0] == seq and hint[1] == b"PUT":
+                return True
+            if deadline is not None and me.clock() >= deadline:
+                reply = yield Call(queue.cancel(me), (me.id, seq, 1))
+            elif hint is None or hint[0] == seq:
+                reply = yield ask
+        if reply[0] == b"PUT":
+            return True
+        if reply[0] in (b"FULL", b"CANCELLED"):
+            return False
+        if reply[0] == b"BROKEN":
+            raise BrokenPipeError("the other end of the pipe is closed")
+        raise fault(reply, queue.what)
+    except (ObjectExpired, VersionMismatch, BrokenPipeError, GeneratorExit):
+        raise
+    except BaseException:
+        yield from insist(Call(queue.cancel(me), (me.id, seq, 0)))
+        raise
+
+
+class Sight(NamedTuple):
+    """What a look shows.
+
+    Messages, tasks that are not done, how often all were, the stream's last entry,
+    whether the end of the pipe that writes is open.
+    """
+
+    length: int
+    todo: int
+    rounds: int
+    last: str
+    open: bool
+
+
+def sight(reply: list[Any], what: str) -> Sight:
+    """The answer to ``queue/look``."""
+    if reply[0] != b"VALUE":
+        raise fault(reply, what)
+    length, todo, rounds, last, there = reply[1:]
+    return Sight(int(length), int(todo or 0), int(rounds), last.decode(), there == 1)
+
+
+def look(queue: QueueKeys, watch: bool = False) -> Steps:
+    """A :class:`Sight`; with ``watch`` the stream will tell of the next change."""
+    reply = yield Call(queue.look, (int(watch),))
+    return sight(reply, queue.what)
+
+
+def done(queue: QueueKeys, me: Me) -> Steps:
+    """A task is done. Raises ValueError if there was none."""
+    reply = yield Call(queue.done, (me.id, stamp(me)))
+    if reply[0] == b"TOO_MANY":
+        raise ValueError("task_done() called too many times")
+    if reply[0] != b"OK":
+        raise fault(reply, queue.what)
+
+
+def join(queue: QueueKeys, me: Me) -> Steps:
+    """Wait until all tasks are done, or were at some moment since."""
+    first = yield from look(queue)
+    seen = first
+    while seen.todo and seen.rounds == first.rounds:
+        yield Watch(queue.stream, seen.last, seconds_left(me, None))
+        seen = yield from look(queue)
+
+
+def poll(queue: QueueKeys, me: Me, timeout: float | None) -> Steps:
+    """Would a get return, or raise, at once? Waits for it."""
+    deadline = None if timeout is None else me.clock() + timeout
+    while True:
+        wait = deadline is None or me.clock() < deadline
+        seen = yield from look(queue, wait)
+        if seen.length or not seen.open:
+            return True
+        if not wait:
+            return False
+        yield Watch(queue.stream, seen.last, seconds_left(me, deadline))

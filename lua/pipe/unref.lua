@@ -1,0 +1,34 @@
+-- pipe/unref
+-- @version 1
+-- A process does not refer to one end of a pipe any more. The last one closes it: who
+-- reads at the other end is told of the end of the file, who writes to it that it is
+-- broken. That the state is gone is how others know.
+-- KEYS[1] state     hash
+-- KEYS[2] refs      sorted set: who refers to the end -> until when (ms), or +inf
+-- KEYS[3] waiters   sorted set
+-- KEYS[4] stream    of those who watch
+-- KEYS[5] items     list
+-- KEYS[6] parked    sorted set: ticket of a put -> place
+-- KEYS[7] blobs     set: messages that have keys of their own
+-- KEYS[8] peer      state of the other end
+-- KEYS[9] readers   sorted set: tickets of gets at the other end
+-- KEYS[10] bell     stream of those who watch the other end
+-- ARGV[1] process   that lets go
+-- ARGV[2] ended     1 if the process is over: its mailboxes go, and later its answers
+-- Reply OK | DELETED
+--- @include object, ticket, now, blobs, unref
+local own = {KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]}
+local state, parked, peer, readers, bell = KEYS[1], KEYS[6], KEYS[8], KEYS[9], KEYS[10]
+local process, ended = ARGV[1], ARGV[2]
+local writers = redis.call('ZRANGE', parked, 0, -1)
+if not unref(own, process, ended) then return {'OK'} end
+-- Bounded by those who wait. The hints of writers are posted at the end that is gone:
+-- that is where they wait; they ask, and find it gone.
+for _, ticket in ipairs(writers) do post(state, ticket, {'ASK'}) end
+for _, ticket in ipairs(redis.call('ZRANGE', readers, 0, -1)) do post(peer, ticket, {'ASK'}) end
+if redis.call('HGET', peer, 'watch') == '1' then
+  local id = redis.call('XADD', bell, 'MAXLEN', 1, '*', 'bell', 1)
+  redis.call('PEXPIRE', bell, redis.call('HGET', peer, 'ttl'))
+  redis.call('HSET', peer, 'last', id, 'watch', 0)
+end
+return {'DELETED'}

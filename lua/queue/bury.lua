@@ -1,0 +1,55 @@
+-- queue/bury
+-- @version 1
+-- A process has ended: strike it off the lines, and give on what it was given and never
+-- saw. What it saw is delivered at most once, or again if the queue was made for that.
+-- KEYS[1] state     hash
+-- KEYS[2] waiters   sorted set: ticket of a get -> place
+-- KEYS[3] items     list of elements
+-- KEYS[4] parked    sorted set: ticket of a put -> place
+-- KEYS[5] blobs     set: messages that have keys of their own
+-- ARGV[1] process   that ended
+-- ARGV[2] died      how; empty for a normal exit
+-- ARGV[3] seen      msgpack map: slot -> {number, count}: its last get whose messages
+--                   were used, and how many of them; empty if that is not known
+-- Reply BURIED | GONE | VERSION fmt
+-- I3 repeating a request changes nothing
+-- I11 messages lie in a queue only while nobody waits for one
+-- I13 a message is given to one client, and to another one only if nobody saw it
+--- @include object, ticket, queue
+local state, waiters, items, parked, blobs = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local process, died, seen = ARGV[1], ARGV[2], ARGV[3]
+
+local s = redis.call('HMGET', state, 'fmt', 'redeliver')
+if s[1] ~= 'queue/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
+seen = seen ~= '' and cmsgpack.unpack(seen) or nil
+
+-- Bounded by those who wait: each is looked at once.
+for _, ticket in ipairs(redis.call('ZRANGE', waiters, 0, -1)) do
+  if process_of(ticket) == process then redis.call('ZREM', waiters, ticket) end
+end
+for _, ticket in ipairs(redis.call('ZRANGE', parked, 0, -1)) do
+  if process_of(ticket) == process then
+    redis.call('ZREM', parked, ticket)
+    discard(state, blobs, redis.call('HGET', state, 'p:' .. ticket))
+    redis.call('HDEL', state, 'p:' .. ticket)
+  end
+end
+local function used_of(client, seq, count)
+  if s[2] == '1' and died ~= '' then return 0 end
+  if not seen then return count end
+  local known = seen[string.match(client, '%.(.+)$')]
+  if not known or known[1] < seq then return 0 end
+  return known[1] == seq and known[2] or count
+end
+-- Bounded by the fields of the state.
+for _, field in ipairs(redis.call('HKEYS', state)) do
+  local client = string.match(field, '^f:(.+)')
+  if client and process_of(client) == process then
+    local seq, elements = flown(redis.call('HGET', state, field))
+    local used = used_of(client, seq, #elements)
+    redis.call('HDEL', state, field)
+    for i = 1, used do discard(state, blobs, elements[i]) end
+    give_back(state, waiters, items, elements, used + 1)
+  end
+end
+return {'BURIED'}
