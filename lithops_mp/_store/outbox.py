@@ -166,7 +166,8 @@ class Outbox:
                 requests.append((step, None, reader))
         size = 0
         entries: list[Entry] = []
-        for entry in itertools.islice(self._waiting, BATCH):
+        # A copy, made in one go: others append meanwhile.
+        for entry in list(itertools.islice(self._waiting, BATCH)):
             if size > BATCH_BYTES:
                 break
             size += len(entry[1])
@@ -185,8 +186,8 @@ class Outbox:
             with contextlib.suppress(queue.Empty):
                 self._wake.get(timeout=IDLE if self._readers else None)
             self._awake = False
-            # Whoever needs the server next will hear of it.
-            with contextlib.suppress(ServerUnavailable):
+            # Whoever does something next that others can see will hear of it.
+            with contextlib.suppress(Exception):
                 self._work(idle=True)
                 if self.empty:
                     self._session.settle()
