@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import socket
 from collections.abc import Callable
 
@@ -66,6 +67,34 @@ class Wire:
         while reply.count(b"\r\n") < 5:
             reply += self._more()
         return reply[reply.rindex(b"\r\n", 0, -2) + 2 : -2]
+
+    def take(self, packet: bytes) -> bytes | bytearray:
+        """Send a BLPOP; the element that came, of any size."""
+        self._send(packet)
+        reply = self._recv(65536)
+        while reply.count(b"\r\n") < 4:
+            reply += self._more()
+        at = reply.index(b"\r\n", reply.index(b"\r\n", reply.index(b"\r\n") + 2) + 2) + 3
+        end = reply.index(b"\r\n", at)
+        size, start = int(reply[at:end]), end + 2
+        if len(reply) == start + size + 2:
+            return reply[start:-2]
+        body = bytearray(size + 2)
+        body[: len(reply) - start] = reply[start:]
+        view = memoryview(body)[len(reply) - start :]
+        while view:
+            view = view[self._socket.recv_into(view) :]
+        return body[:-2]
+
+    def take_some(self, packet: bytes) -> list[bytes]:
+        """Send an LPOP with a count; the elements that came, none of which has a line's end."""
+        self._send(packet)
+        reply = self._recv(65536)
+        while not reply.endswith(b"\r\n") or reply.count(b"\r\n") < 1 + 2 * max(
+            0, int(reply[1 : reply.index(b"\r\n")])
+        ):
+            reply += self._more()
+        return reply.split(b"\r\n")[2::2]
 
     def _more(self) -> bytes:
         chunk: bytes = self._recv(4096)
@@ -160,6 +189,53 @@ class Semaphore:
     def release(self) -> None:
         """Give a unit to whoever waited longest."""
         self._wire.ask(self._give)
+
+
+class Queue:
+    """Messages in batches of 32, both ways; a consumer that finds nothing waits for one."""
+
+    BATCH = 32
+
+    def __init__(self, wire: Wire, name: str) -> None:
+        self._wire = wire
+        self._name = name
+        self._out: list[bytes] = []
+        self._in: list[bytes] = []
+        self._some = packed("LPOP", name, self.BATCH)
+        self._one = packed("BLPOP", name, 0)
+
+    def put(self, obj: object) -> None:
+        """Put an object; None ends a batch."""
+        self._out.append(pickle.dumps(obj))
+        if obj is None or len(self._out) == self.BATCH:
+            self._wire.ask(packed("RPUSH", self._name, *self._out))
+            self._out = []
+
+    def get(self) -> object:
+        """The next object."""
+        if not self._in:
+            self._in = self._wire.take_some(self._some)[::-1] or [
+                bytes(self._wire.take(self._one))
+            ]
+        return pickle.loads(self._in.pop())
+
+
+class End:
+    """One end of a pipe: two lists, and a BLPOP that loses what a broken connection held."""
+
+    def __init__(self, wire: Wire, name: str, end: int) -> None:
+        self._wire = wire
+        self._push = packed("RPUSH", f"{name}:{1 - end}", "").removesuffix(b"$0\r\n\r\n")
+        self._wait = packed("BLPOP", f"{name}:{end}", 0)
+
+    def send(self, message: bytes) -> None:
+        """Send bytes."""
+        head = b"%b$%d\r\n" % (self._push, len(message))
+        self._wire.ask(b"".join((head, message, b"\r\n")))
+
+    def recv(self) -> bytes | bytearray:
+        """Receive bytes."""
+        return self._wire.take(self._wait)
 
 
 class Event:

@@ -16,19 +16,30 @@ from typing import Any
 from lithops_mp._store.settings import check_server
 from lithops_mp.errors import ConfigurationError, ServerUnavailable
 
-from . import bench_contention, bench_handover, bench_lock, bench_roundtrip
+from . import (
+    bench_contention,
+    bench_handover,
+    bench_lock,
+    bench_pipe,
+    bench_queue,
+    bench_roundtrip,
+)
 from .harness import FULL, QUICK, TINY, Sizes, Stage, Table
 from .site import site, surroundings
 
 SUBJECTS: dict[str, ModuleType] = {
     module.NAME: module
-    for module in (bench_roundtrip, bench_lock, bench_handover, bench_contention)
+    for module in (
+        *(bench_roundtrip, bench_lock, bench_handover, bench_contention),
+        *(bench_queue, bench_pipe),
+    )
 }
 
 HEADINGS = {
     "to_floor": "x floor",
     "to_best_peer": "x best peer",
     "ops_per_s": "ops/s",
+    "ours_to": "lithops_mp to it",
     "wait_p50": "wait p50",
     "wait_p99": "wait p99",
     "jain": "Jain",
@@ -166,7 +177,7 @@ def _cell(row: dict[str, Any], column: str) -> str:
         return f"{value}: {'met' if row['met'] else 'MISSED'}" if value else ""
     if value is None or isinstance(value, str):
         return value or ""
-    if column in ("to_floor", "to_best_peer"):
+    if column in ("to_floor", "to_best_peer", "ours_to"):
         return f"{value:.2f}" if value < 100 else f"{value:.0f}"
     if column == "jain":
         return f"{value:.4f}"

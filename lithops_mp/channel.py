@@ -6,10 +6,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgpack
-
 from . import messages, queueing
 from ._store.client import Buffer, Client
+from ._store.commands import Call
 from ._store.families import Ref, Step
 from ._store.replies import fault
 from ._store.scripts import Bound, command
@@ -217,8 +216,18 @@ class Channel(Handle):
         if timeout is not None and block:
             timeout = max(0.0, timeout)
             block = timeout > 0
-        packed: bytes = msgpack.packb([element], use_bin_type=False)
-        return bool(client.run(queueing.put(self.target, client, packed, block, timeout)))
+        seq = stamp(client)
+        args = client.id, seq, int(block), element, b""
+        reply: Any
+        try:
+            reply = client.call(self.target.put, args)
+        except BaseException as error:
+            reply = error
+        if type(reply) is list and reply[0] == b"PUT":
+            return True
+        deadline = None if timeout is None or not block else client.clock() + timeout
+        ask = Call(self.target.put, args)
+        return bool(client.run(queueing.put_on(self.target, client, seq, ask, reply, deadline)))
 
     # -- looking --
 

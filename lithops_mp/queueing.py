@@ -31,9 +31,10 @@ def fields(
         "max": bound,
         "room": room,
         "held": 0,
-        "todo": 0 if joinable else "",
         "reader": "",
+        "eof": "",
         "n": 0,
+        "todo": 0 if joinable else "",
         "watch": 0,
         "last": "0-0",
         "rounds": 0,
@@ -61,9 +62,9 @@ class QueueKeys:
         """Where a client's hints arrive."""
         return keys.mailbox(self.ref.ident, me.id)
 
-    def cancel(self, me: Me) -> Bound:
+    def cancel(self, me: Me, what: str) -> Bound:
         """The cancel script, which empties the mailbox too."""
-        return self.ref.on("queue/cancel", self.mailbox(me))
+        return self.ref.on("queue/cancel", self.mailbox(me)).given(what)
 
 
 class Taken(NamedTuple):
@@ -121,7 +122,7 @@ def get_on(
                 old = hint is not None and hint[0] != seq and not late
                 hint = None
                 if deadline is not None and me.clock() >= deadline:
-                    reply = yield Call(queue.cancel(me), (me.id, seq, 1))
+                    reply = yield Call(queue.cancel(me, "get"), (me.id, seq, 1))
                 elif not old:
                     reply = yield ask
                 continue
@@ -141,7 +142,7 @@ def get_on(
     except (ObjectExpired, VersionMismatch, EOFError, GeneratorExit):
         raise
     except BaseException:
-        yield from insist(Call(queue.cancel(me), (me.id, seq, 0)))
+        yield from insist(Call(queue.cancel(me, "get"), (me.id, seq, 0)))
         raise
 
 
@@ -151,25 +152,37 @@ def _seen(me: Me, taken: Taken) -> Taken:
 
 
 def put(
-    queue: QueueKeys, me: Me, elements: bytes, block: bool = True, timeout: float | None = None
+    queue: QueueKeys, me: Me, element: bytes, block: bool = True, timeout: float | None = None
 ) -> Steps:
-    """Put packed messages; False if there was no room in time.
+    """Put a message; False if there was no room in time.
 
     Raises BrokenPipeError if nobody has the end of the pipe any more that reads.
     """
     seq = stamp(me)
     deadline = None if timeout is None else me.clock() + timeout
-    mailbox = queue.mailbox(me)
-    ask = Call(queue.put, (me.id, seq, int(block), elements))
+    ask = Call(queue.put, (me.id, seq, int(block), element, b""))
     try:
         reply = yield ask
+    except BaseException as error:
+        reply = error
+    return (yield from put_on(queue, me, seq, ask, reply, deadline))
+
+
+def put_on(
+    queue: QueueKeys, me: Me, seq: bytes, ask: Call, reply: Any, deadline: float | None
+) -> Steps:
+    """:func:`put` from the answer to its request on, or from what kept it away."""
+    mailbox = queue.mailbox(me)
+    try:
+        if isinstance(reply, BaseException):
+            raise reply
         while reply[0] == b"PARKED":
             end = me.clock() + seconds_left(me, deadline)
             hint = yield Block(mailbox, end - me.clock())
             if hint and hint[0] == seq and hint[1] == b"PUT":
                 return True
             if deadline is not None and me.clock() >= deadline:
-                reply = yield Call(queue.cancel(me), (me.id, seq, 1))
+                reply = yield Call(queue.cancel(me, "put"), (me.id, seq, 1))
             elif hint is None or hint[0] == seq:
                 reply = yield ask
         if reply[0] == b"PUT":
@@ -182,7 +195,7 @@ def put(
     except (ObjectExpired, VersionMismatch, BrokenPipeError, GeneratorExit):
         raise
     except BaseException:
-        yield from insist(Call(queue.cancel(me), (me.id, seq, 0)))
+        yield from insist(Call(queue.cancel(me, "put"), (me.id, seq, 0)))
         raise
 
 

@@ -149,8 +149,7 @@ class Outbox:
                         if reader:
                             reader.given_back()
                         elif sender and reply[0] not in (b"PUT", b"STALE"):
-                            for element in msgpack.unpackb(step[1][-1], raw=True):
-                                sender.refused(reply, element)
+                            sender.refused(reply, step[1][3])
             finally:
                 self._inside = False
 
@@ -176,8 +175,10 @@ class Outbox:
                 self._client.store(name, parts, self._session.ttl)
         for sender, group in itertools.groupby(entries, operator.itemgetter(0)):
             seq = b"%012d" % self._client.tick()
-            elements: bytes = msgpack.packb([entry[1] for entry in group], use_bin_type=False)
-            requests.append(((sender.put_bound, (self._client.id, seq, 1, elements)), sender, None))
+            first, *rest = [entry[1] for entry in group]
+            more: bytes = msgpack.packb(rest, use_bin_type=False) if rest else b""
+            step = sender.put_bound, (self._client.id, seq, 1, first, more)
+            requests.append((step, sender, None))
         self._batch = Batch(requests, {id(entry): entry for entry in entries})
         return bool(requests)
 

@@ -1,5 +1,5 @@
 -- Items of a queue, or of one end of a pipe. An element is '0' and the message, or '1'
--- or '2' and "size:pieces:id" of one that has keys of its own, which are named here
+-- or '2' and "size:pieces:name" of one that has keys of its own, which are named here
 -- after the state: only the element knows them. They carry the object's hash tag.
 local function blob_of(element)
   return string.match(element, '^[^0]%d+:(%d+):(.+)$')
@@ -9,18 +9,18 @@ local function size_of(element)
 end
 -- A message is accepted: its keys live as long as the object.
 local function keep(state, blobs, element, ttl)
-  local pieces, id = blob_of(element)
+  local pieces, name = blob_of(element)
   if not pieces then return end
-  redis.call('SADD', blobs, pieces .. ':' .. id)
+  redis.call('SADD', blobs, pieces .. ':' .. name)
   redis.call('PEXPIRE', blobs, ttl)
-  for i = 0, pieces - 1 do redis.call('PEXPIRE', state .. ':b:' .. id .. ':' .. i, ttl) end
+  for i = 0, pieces - 1 do redis.call('PEXPIRE', state .. ':b:' .. name .. ':' .. i, ttl) end
 end
 -- A message was read, or will never be.
 local function discard(state, blobs, element)
-  local pieces, id = blob_of(element)
+  local pieces, name = blob_of(element)
   if not pieces then return end
-  redis.call('SREM', blobs, pieces .. ':' .. id)
-  for i = 0, pieces - 1 do redis.call('UNLINK', state .. ':b:' .. id .. ':' .. i) end
+  redis.call('SREM', blobs, pieces .. ':' .. name)
+  for i = 0, pieces - 1 do redis.call('UNLINK', state .. ':b:' .. name .. ':' .. i) end
 end
 -- Wake whoever watches the object, at once (`queue/look`).
 local function ring(state, stream, ttl)
@@ -28,26 +28,31 @@ local function ring(state, stream, ttl)
   redis.call('PEXPIRE', stream, ttl)
   redis.call('HSET', state, 'last', id, 'watch', 0)
 end
--- What a client was given stays in flight until its next request: "b" if it has keys
--- of its own, else "-", and a msgpack array of the request's number and the elements.
-local function flight(seq, elements)
-  local mark = '-'
-  for _, element in ipairs(elements) do
-    if string.byte(element) ~= 48 then mark = 'b' end
-  end
-  return mark .. cmsgpack.pack({seq, unpack(elements)})
+-- A client's last get or put: 12 digits of its number, a letter for the answer, and
+-- what goes with it. Returns letter and rest if it is this request again, 'S' if a later
+-- one was answered, nil if it is new.
+local function answered(last, seq)
+  if not last or last < seq then return nil end
+  if string.sub(last, 1, 12) ~= seq then return 'S' end
+  return string.sub(last, 13, 13), string.sub(last, 14)
 end
-local function flown(packed)
-  local elements = cmsgpack.unpack(string.sub(packed, 2))
-  return table.remove(elements, 1), elements
+-- What a client has taken: 'I' and the element, 'B' if it has keys of its own, 'M' and a
+-- msgpack array of several ('N' if any of them has).
+local function taken(seq, elements)
+  local large = false
+  for _, element in ipairs(elements) do large = large or string.byte(element) ~= 48 end
+  if #elements == 1 then return seq .. (large and 'B' or 'I') .. elements[1] end
+  return seq .. (large and 'N' or 'M') .. cmsgpack.pack(elements)
+end
+local function elements_of(letter, rest)
+  if letter == 'I' or letter == 'B' then return {rest} end
+  return (letter == 'M' or letter == 'N') and cmsgpack.unpack(rest) or {}
 end
 -- Give an element to whoever waited longest for one. False if nobody waits.
 local function give(state, waiters, element)
   local head = redis.call('ZPOPMIN', waiters)
   if #head == 0 then return false end
-  local client, seq = client_of(head[1]), seq_of(head[1])
-  redis.call('HSET', state, 'f:' .. client, flight(seq, {element}),
-             'r:' .. client, record(seq, {'ITEMS'}))
+  redis.call('HSET', state, 't:' .. client_of(head[1]), taken(seq_of(head[1]), {element}))
   post(state, head[1], {'ITEMS', element})
   return true
 end

@@ -32,7 +32,7 @@ local function unref(keys, process, ended)
       end
     end
     for i = 1, #fields, 2 do
-      local kind, client = string.match(fields[i], '^([rox]):(.+)')
+      local kind, client = string.match(fields[i], '^([roxst]):(.+)')
       local owner = client and string.match(client, '^([^.]+)')
       if client and kind ~= 'x' and gone[owner] then redis.call('HDEL', state, fields[i]) end
       if client and (last or owner == process) then redis.call('DEL', state .. ':m:' .. client) end

@@ -30,8 +30,8 @@ end
 for _, ticket in ipairs(redis.call('ZRANGE', parked, 0, -1)) do
   if process_of(ticket) == process then
     redis.call('ZREM', parked, ticket)
-    discard(state, blobs, redis.call('HGET', state, 'p:' .. ticket))
-    redis.call('HDEL', state, 'p:' .. ticket)
+    local _, element = answered(redis.call('HGET', state, 's:' .. client_of(ticket)), seq_of(ticket))
+    discard(state, blobs, element)
   end
 end
 local function used_of(client, seq, count)
@@ -43,13 +43,17 @@ local function used_of(client, seq, count)
 end
 -- Bounded by the fields of the state.
 for _, field in ipairs(redis.call('HKEYS', state)) do
-  local client = string.match(field, '^f:(.+)')
+  local client = string.match(field, '^t:(.+)')
   if client and process_of(client) == process then
-    local seq, elements = flown(redis.call('HGET', state, field))
-    local used = used_of(client, seq, #elements)
-    redis.call('HDEL', state, field)
-    for i = 1, used do discard(state, blobs, elements[i]) end
-    give_back(state, waiters, items, elements, used + 1)
+    local record = redis.call('HGET', state, field)
+    local seq = string.sub(record, 1, 12)
+    local elements = elements_of(answered(record, seq))
+    if #elements > 0 then
+      local used = used_of(client, seq, #elements)
+      redis.call('HSET', state, field, seq .. 'G')
+      for i = 1, used do discard(state, blobs, elements[i]) end
+      give_back(state, waiters, items, elements, used + 1)
+    end
   end
 end
 return {'BURIED'}

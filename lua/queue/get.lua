@@ -19,76 +19,97 @@
 -- I11 messages lie in a queue only while nobody waits for one
 -- I12 a put is parked only while there is no room
 -- I13 a message is given to one client, and to another one only if nobody saw it
---- @include object, ticket, queue
-local peer, state, waiters, items, parked, blobs = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local block, client, seq, want = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local peer, state, waiters, items = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local parked, blobs = KEYS[5], KEYS[6]
+local block, client, seq, want = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
-local mine, flying = 'r:' .. client, 'f:' .. client
-local s = redis.call('HMGET', state, 'fmt', 'max', 'room', 'held', 'todo', 'reader', 'ttl', mine, flying)
+local mine = 't:' .. client
+local s = redis.call('HMGET', state, 'fmt', 'max', 'room', 'held', 'reader', 'eof', 'n', 'ttl', mine)
 if s[1] ~= 'queue/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
-local max, room, held, todo, reader, ttl = tonumber(s[2]), tonumber(s[3]), tonumber(s[4]), s[5], s[6], s[7]
-local last, ticket = s[8], client .. ':' .. seq
+local max, room, held, reader, eof = tonumber(s[2]), tonumber(s[3]), tonumber(s[4]), s[5], s[6]
+local n, ttl, last = s[7], s[8], s[9]
+local process = string.match(client, '^[^.]+')
+local new = not last or last < seq
 
+-- The ways of a first request for one message, which is there or not, come before any
+-- function is defined; nothing is parked there, and nothing large was taken before.
+if new and want == '1' and reader == process and max == 0 and (room == 0 or held < room)
+    and not (last and string.find(last, '^[BN]', 13)) then
+  local element = redis.call('LPOP', items)
+  if element then
+    local small = string.byte(element) == 48
+    local size = small and #element or tonumber(string.match(element, '^.(%d+)'))
+    redis.call('HSET', state, mine, seq .. (small and 'I' or 'B') .. element,
+               'held', room > 0 and held - size or 0)
+    if block == '2' then
+      redis.call('RPUSH', state .. ':m:' .. client, seq .. '\31ASK')
+      redis.call('PEXPIRE', state .. ':m:' .. client, 60000)
+    end
+    return {'ITEMS', element}
+  end
+  if block ~= '0' and eof == '' then
+    redis.call('ZADD', waiters, n + 1, client .. ':' .. seq)
+    redis.call('PEXPIRE', waiters, ttl)
+    redis.call('HSET', state, 'n', n + 1, mine, seq .. 'Q')
+    return {'QUEUED'}
+  end
+end
+
+--- @include object, ticket, queue
+local ticket = client .. ':' .. seq
 local function answer(reply)
   if block == '2' then post(state, ticket, {'ASK'}) end
   return reply
 end
-local again = replayed(last, seq)
-if again then
-  if again[1] == 'ITEMS' and s[9] then
-    local of, elements = flown(s[9])
-    if of == seq then return answer({'ITEMS', unpack(elements)}) end
-  end
-  if again[1] ~= 'QUEUED' then return answer(again) end
-  if redis.call('ZSCORE', waiters, ticket) and (peer == state or redis.call('EXISTS', peer) == 1) then
-    return again
-  end
-  -- Struck off as dead, or the other end went without a word.
+local closed = eof ~= '' or (peer ~= state and redis.call('EXISTS', peer) == 0)
+local letter, rest = answered(last, seq)
+if letter == 'S' or letter == 'C' then return answer({'STALE'}) end
+if letter == 'E' then return answer({'EMPTY'}) end
+if letter == 'Z' then return answer({'EOF'}) end
+if letter == 'G' then return answer({'ITEMS'}) end -- given to somebody else since
+if letter and letter ~= 'Q' then return answer({'ITEMS', unpack(elements_of(letter, rest))}) end
+if letter == 'Q' then
+  if redis.call('ZSCORE', waiters, ticket) and not closed then return {'QUEUED'} end
+  -- Struck off as dead, or the other end went without a word: as if new.
   redis.call('ZREM', waiters, ticket)
+elseif last then
+  for _, element in ipairs(elements_of(string.sub(last, 13, 13), string.sub(last, 14))) do
+    discard(state, blobs, element)
+  end
 end
-if s[9] and string.byte(s[9]) == 98 then
-  local _, elements = flown(s[9])
-  for _, element in ipairs(elements) do discard(state, blobs, element) end
-end
-local process = process_of(client)
 if reader ~= process then
   reader = reader == '' and process or '*'
   redis.call('HSET', state, 'reader', reader)
-  if reader == '*' then want = 1 end
 end
 
-local elements = redis.call('LPOP', items, want)
+local elements = redis.call('LPOP', items, reader == process and want or 1)
 if elements then
-  redis.call('HSET', state, mine, record(seq, {'ITEMS'}), flying, flight(seq, elements))
+  redis.call('HSET', state, mine, taken(seq, elements))
   if room > 0 then
     for _, element in ipairs(elements) do held = held - size_of(element) end
-    redis.call('HSET', state, 'held', held)
   end
   local length = max > 0 and redis.call('LLEN', items) or 0
   -- Bounded by the parked puts: each round takes one.
   while (max > 0 and length < max) or (room > 0 and held < room) do
     local head = redis.call('ZPOPMIN', parked)
     if #head == 0 then break end
-    local element = redis.call('HGET', state, 'p:' .. head[1])
-    redis.call('HDEL', state, 'p:' .. head[1])
+    local putter, number = 's:' .. client_of(head[1]), seq_of(head[1])
+    local element = string.sub(redis.call('HGET', state, putter), 14)
     redis.call('RPUSH', items, element)
     redis.call('PEXPIRE', items, ttl)
-    if todo ~= '' then redis.call('HINCRBY', state, 'todo', 1) end
-    length, held = length + 1, held + size_of(element)
-    redis.call('HSET', state, 'held', held,
-               'r:' .. client_of(head[1]), record(seq_of(head[1]), {'PUT'}))
+    redis.call('HSET', state, putter, number .. 'P')
+    if redis.call('HGET', state, 'todo') ~= '' then redis.call('HINCRBY', state, 'todo', 1) end
+    length, held = length + 1, room > 0 and held + size_of(element) or 0
     post(state, head[1], {'PUT'})
   end
+  redis.call('HSET', state, 'held', held)
   return answer({'ITEMS', unpack(elements)})
 end
-if s[9] then redis.call('HDEL', state, flying) end
-local eof = peer ~= state and redis.call('EXISTS', peer) == 0
-if eof or block == '0' then
-  local reply = {eof and 'EOF' or 'EMPTY'}
-  redis.call('HSET', state, mine, record(seq, reply))
-  return answer(reply)
+if closed or block == '0' then
+  redis.call('HSET', state, mine, seq .. (closed and 'Z' or 'E'))
+  return answer({closed and 'EOF' or 'EMPTY'})
 end
-redis.call('ZADD', waiters, redis.call('HINCRBY', state, 'n', 1), ticket)
+redis.call('ZADD', waiters, n + 1, ticket)
 redis.call('PEXPIRE', waiters, ttl)
-redis.call('HSET', state, mine, record(seq, {'QUEUED'}))
+redis.call('HSET', state, 'n', n + 1, mine, seq .. 'Q')
 return {'QUEUED'}

@@ -17,12 +17,11 @@
 local state, waiters, items, blobs = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local client, of, used = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
-local s = redis.call('HMGET', state, 'fmt', 'f:' .. client)
+local s = redis.call('HMGET', state, 'fmt', 't:' .. client)
 if s[1] ~= 'queue/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
-if not s[2] then return {'OK'} end
-local seq, elements = flown(s[2])
-if seq ~= of then return {'OK'} end
-redis.call('HDEL', state, 'f:' .. client)
+local elements = elements_of(answered(s[2], of))
+if #elements == 0 then return {'OK'} end
+redis.call('HSET', state, 't:' .. client, of .. 'G')
 for i = 1, used do discard(state, blobs, elements[i]) end
 give_back(state, waiters, items, elements, used + 1)
 return {'OK'}
