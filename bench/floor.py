@@ -214,9 +214,7 @@ class Queue:
     def get(self) -> object:
         """The next object."""
         if not self._in:
-            self._in = self._wire.take_some(self._some)[::-1] or [
-                bytes(self._wire.take(self._one))
-            ]
+            self._in = self._wire.take_some(self._some)[::-1] or [bytes(self._wire.take(self._one))]
         return pickle.loads(self._in.pop())
 
 

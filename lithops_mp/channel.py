@@ -11,7 +11,7 @@ from ._store.client import Buffer, Client
 from ._store.commands import Call
 from ._store.families import Ref, Step
 from ._store.replies import fault
-from ._store.scripts import Bound, command
+from ._store.scripts import Bound
 from ._store.session import current
 from .handle import Handle, find
 from .protocols import EAGER, overslept, stamp
@@ -21,6 +21,10 @@ MOST = 256
 
 # A quick consumer comes back within so many seconds.
 QUICK = 0.01
+
+# Who had to wait for a message sends the wait along with so many gets, or until it had
+# to wait again.
+PATIENT = 8
 
 # Messages that were taken so many seconds ago are not believed any more: this process
 # may have stood still, been taken for dead, and its messages given to others.
@@ -80,7 +84,7 @@ class Channel(Handle):
         self._want = 1
         self._trips = -1
         self._at = 0.0
-        self._waited = False
+        self._waited = 0
 
     # -- taking --
 
@@ -109,20 +113,29 @@ class Channel(Handle):
 
     def _fetch(self, block: bool, timeout: float | None) -> bytes | None:
         client = current().client
+        if timeout is not None and block:
+            timeout = max(0.0, timeout)
+            block = timeout > 0
+        if self._waited and block and timeout is None:
+            return self._wait(client)
         with self._lock:
             # Only one thread has messages in hand.
             first = not (self.single or self._fetching)
             self._fetching = self._fetching or first
         # And only if it did nothing else since it took the last ones.
-        quick = client.round_trips == self._trips and client.clock() - self._at < QUICK
+        trips = client.round_trips
+        quick = trips == self._trips and client.clock() - self._at < QUICK
         want = min(self._want * 2, MOST) if first and quick else 1
         try:
-            taken: queueing.Taken | None = self._ask(client, want, block, timeout)
+            steps = queueing.get(self.keys, client, want, block, timeout)
+            taken: queueing.Taken | None = client.run(steps)
         finally:
             if first:
                 self._fetching = False
         if taken is None:
             return None
+        if client.round_trips > trips + 1:
+            self._waited = PATIENT
         if first:
             self._want, self._trips, self._at = want, client.round_trips, client.clock()
             if len(taken.elements) > 1:
@@ -132,29 +145,25 @@ class Channel(Handle):
                 self._want = 1
         return taken.elements[0]
 
-    def _ask(self, client: Client, want: int, block: bool, timeout: float | None) -> Any:
-        if timeout is not None and block:
-            timeout = max(0.0, timeout)
-            block = timeout > 0
-        if not (block and timeout is None and self._waited):
-            before = client.round_trips
-            taken = client.run(queueing.get(self.keys, client, want, block, timeout))
-            self._waited = client.round_trips > before + 1
-            return taken
-        # The last message had to be waited for: send the wait along.
+    def _wait(self, client: Client) -> bytes:
+        """The next message, when the last one had to be waited for: the wait is sent along."""
         seq = stamp(client)
-        reply: Any
-        hint = None
+        end = client.clock() + EAGER
+        reply: Any = None
         try:
-            wait = command("BLPOP", self.keys.mailbox(client), EAGER)
-            end = client.clock() + EAGER
-            reply, hint = client.call_and_block(self.keys.eager, (client.id, seq, want), wait)
-            if overslept(client, end):
-                hint = None
+            wait = queueing.eager_wait(self.keys, client.id)
+            hint = client.call_by_hint(self.keys.eager, (client.id, seq, 1), wait)
+            if hint and not overslept(client, end):
+                if hint[0] != seq:
+                    reply = [b"QUEUED"]  # a hint about an earlier wait; ours will come
+                elif hint[1] != b"ASK":
+                    client.saw(int(seq), 1)
+                    self._waited = PATIENT if hint[1] == b"ITEMS" else self._waited - 1
+                    return hint[2] if len(hint) == 3 else b"\x1f".join(hint[2:])
         except BaseException as error:
             reply = error
-        self._waited = not isinstance(reply, BaseException) and reply[0] == b"QUEUED"
-        return client.run(queueing.get_on(self.keys, client, seq, want, reply, hint, None))
+        taken: queueing.Taken = client.run(queueing.get_on(self.keys, client, seq, 1, reply, None))
+        return taken.elements[0]
 
     # -- what was taken beforehand (``outbox.Reader``) --
 

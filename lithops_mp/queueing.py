@@ -9,15 +9,16 @@ noted in the process's ledger (``_store.ledger``).
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 from ._store import keys
 from ._store.commands import Block, Call, Watch
 from ._store.families import Ref
 from ._store.replies import fault
-from ._store.scripts import Argument, Bound
+from ._store.scripts import Argument, Bound, command
 from .errors import ObjectExpired, VersionMismatch
-from .protocols import Me, Steps, insist, overslept, seconds_left, stamp
+from .protocols import EAGER, Me, Steps, insist, overslept, seconds_left, stamp
 
 
 def fields(
@@ -67,6 +68,16 @@ class QueueKeys:
         return self.ref.on("queue/cancel", self.mailbox(me)).given(what)
 
 
+# Hints that bring a message: one that came now, one that had been there.
+_BROUGHT = (b"ITEMS", b"READY")
+
+
+@functools.lru_cache(maxsize=1024)
+def eager_wait(queue: QueueKeys, client: str) -> bytes:
+    """The packed wait that is sent along with a get."""
+    return command("BLPOP", keys.mailbox(queue.ref.ident, client), EAGER)
+
+
 class Taken(NamedTuple):
     """Messages that a get has brought, and the number of that get."""
 
@@ -87,7 +98,7 @@ def get(
         reply = yield Call(queue.get if block else queue.attempt, (me.id, seq, want))
     except BaseException as error:
         reply = error
-    return (yield from get_on(queue, me, seq, want, reply, None, deadline))
+    return (yield from get_on(queue, me, seq, want, reply, deadline))
 
 
 def get_on(
@@ -96,12 +107,11 @@ def get_on(
     seq: bytes,
     want: int,
     reply: Any,
-    hint: list[bytes] | None,
     deadline: float | None,
 ) -> Steps:
     """:func:`get` from the answer to its first request on, or from what kept it away.
 
-    ``hint`` is what came with the answer, if the wait was sent along.
+    None if the answer is not known.
     """
     mailbox = queue.mailbox(me)
     ask = Call(queue.get, (me.id, seq, want))
@@ -109,22 +119,21 @@ def get_on(
         while True:
             if isinstance(reply, BaseException):
                 raise reply
+            if reply is None:
+                reply = yield ask
             word = reply[0]
             if word == b"QUEUED":
-                late = False
-                if hint is None:
-                    end = me.clock() + seconds_left(me, deadline)
-                    hint = yield Block(mailbox, end - me.clock())
-                    late = overslept(me, end)
-                if hint and hint[0] == seq and hint[1] == b"ITEMS" and not late:
+                end = me.clock() + seconds_left(me, deadline)
+                hint = yield Block(mailbox, end - me.clock())
+                late = overslept(me, end)
+                if hint and hint[0] == seq and hint[1] in _BROUGHT and not late:
                     # split at most so often, but the message may have any byte
                     return _seen(me, Taken(seq, [b"\x1f".join(hint[2:])]))
                 old = hint is not None and hint[0] != seq and not late
-                hint = None
                 if deadline is not None and me.clock() >= deadline:
                     reply = yield Call(queue.cancel(me, "get"), (me.id, seq, 1))
                 elif not old:
-                    reply = yield ask
+                    reply = None
                 continue
             if word == b"ITEMS":
                 if len(reply) > 1:
@@ -132,7 +141,7 @@ def get_on(
                 # Given to somebody else when we were taken for dead: anew.
                 seq = stamp(me)
                 ask = Call(queue.get, (me.id, seq, want))
-                reply = yield ask
+                reply = None
                 continue
             if word in (b"EMPTY", b"CANCELLED"):
                 return None

@@ -46,6 +46,9 @@ SILENCE = 20.0
 RECONNECT = 20.0
 RECONNECT_EMBEDDED = 1.0
 
+# The next command gets no answer.
+_NO_REPLY = command("CLIENT", "REPLY", "SKIP")
+
 _BROKEN = (ConnectionError, TimeoutError, ReadOnlyError)
 
 
@@ -138,6 +141,31 @@ class Client:
         finally:
             self.busy -= 1
         return self.call(bound, args), None
+
+    def call_by_hint(
+        self, bound: Bound, args: tuple[Argument, ...], mailbox: bytes
+    ) -> Reply | None:
+        """Run a script that answers by a hint alone, now or later, and wait for that.
+
+        The hint's words, or None if none came in time or the connection broke: then
+        the state says what happened. ``mailbox`` is a packed BLPOP. One wake-up, where
+        the script's own answer would be a second one.
+        """
+        wire = self._connection
+        self.round_trips += 1
+        self.busy += 1
+        try:
+            wire.send(b"".join((_NO_REPLY, bound.pack(args), mailbox)))
+            reply = wire.receive()
+            return reply and reply[1].split(b"\x1f", HINT_WORDS)
+        except RedisError:
+            wire.disconnect()
+            return None
+        except BaseException:
+            wire.disconnect()
+            raise
+        finally:
+            self.busy -= 1
 
     def calls(self, batch: list[tuple[Bound, tuple[Argument, ...]]]) -> list[Reply]:
         """Run several scripts in one round trip. Each is atomic, not the batch."""

@@ -10,7 +10,8 @@
 -- KEYS[5] parked    sorted set: ticket of a put -> place
 -- KEYS[6] blobs     set: messages that have keys of their own
 -- ARGV[1] block     1 to stand in line, 0 to give up at once, 2 to stand in line and
---                   have a hint in any case: the caller blocks on its mailbox already
+--                   have the answer as a hint (READY element, ASK): the caller blocks
+--                   on its mailbox already
 -- ARGV[2] client    process.slot
 -- ARGV[3] seq       number of the request; 12 digits
 -- ARGV[4] want      messages that may be taken at once, while no other process reads
@@ -25,7 +26,11 @@ local block, client, seq, want = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local mine = 't:' .. client
 local s = redis.call('HMGET', state, 'fmt', 'max', 'room', 'held', 'reader', 'eof', 'n', 'ttl', mine)
-if s[1] ~= 'queue/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
+if s[1] ~= 'queue/1' then
+  if block == '2' then redis.call('RPUSH', state .. ':m:' .. client, seq .. '\31ASK') end
+  if block == '2' then redis.call('PEXPIRE', state .. ':m:' .. client, 60000) end
+  return s[1] and {'VERSION', s[1]} or {'GONE'}
+end
 local max, room, held, reader, eof = tonumber(s[2]), tonumber(s[3]), tonumber(s[4]), s[5], s[6]
 local n, ttl, last = s[7], s[8], s[9]
 local process = string.match(client, '^[^.]+')
@@ -42,7 +47,7 @@ if new and want == '1' and reader == process and max == 0 and (room == 0 or held
     redis.call('HSET', state, mine, seq .. (small and 'I' or 'B') .. element,
                'held', room > 0 and held - size or 0)
     if block == '2' then
-      redis.call('RPUSH', state .. ':m:' .. client, seq .. '\31ASK')
+      redis.call('RPUSH', state .. ':m:' .. client, seq .. '\31READY\31' .. element)
       redis.call('PEXPIRE', state .. ':m:' .. client, 60000)
     end
     return {'ITEMS', element}
@@ -58,7 +63,7 @@ end
 --- @include object, ticket, queue
 local ticket = client .. ':' .. seq
 local function answer(reply)
-  if block == '2' then post(state, ticket, {'ASK'}) end
+  if block == '2' then post(state, ticket, {reply[2] and 'READY' or 'ASK', reply[2]}) end
   return reply
 end
 local closed = eof ~= '' or (peer ~= state and redis.call('EXISTS', peer) == 0)
