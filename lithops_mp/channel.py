@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from . import messages, queueing
@@ -14,6 +15,7 @@ from ._store.replies import fault
 from ._store.scripts import Bound
 from ._store.session import current
 from .handle import Handle, find
+from .messages import Message
 from .protocols import EAGER, overslept, stamp
 
 # Messages that are taken at once, at most: as many as are used within moments.
@@ -38,7 +40,7 @@ class Load:
         self.client = client
         self.of = taken.seq
         self.seq = int(taken.seq)
-        self.elements = taken.elements
+        self.elements = collections.deque(taken.elements[1:])
         self.used = 1
         self.looked = 0
         self.closed = False
@@ -78,7 +80,7 @@ class Channel(Handle):
 
     def forget(self) -> None:
         """Hold nothing: what a new or a forked process starts with."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may come while we have it
         self._load: Load | None = None
         self._fetching = False
         self._want = 1
@@ -104,10 +106,10 @@ class Channel(Handle):
         return self._fetch(block, timeout)
 
     def _next(self, load: Load) -> bytes:
-        element = load.elements[load.used]
+        element = load.elements.popleft()
         load.used += 1
         load.client.saw(load.seq, load.used)
-        if load.used == len(load.elements):
+        if not load.elements:
             self._load = None
         return element
 
@@ -197,31 +199,31 @@ class Channel(Handle):
         """The script that puts."""
         return self.target.put
 
-    def post(self, parts: Sequence[Buffer]) -> None:
+    def post(self, message: Message) -> None:
         """Put a message, some time soon, in the order of posting. Returns at once."""
         if self.failed:
             raise self.failed
-        element, large = messages.pack(self.target.ref, parts)
-        current().outbox.put(self, element, large)
+        session = current()
+        element = messages.inline(message)
+        if element is None:
+            element = messages.store(session.client, self.target.ref, message)
+        session.outbox.put(self, element)
 
-    def refused(self, reply: list[Any], element: bytes) -> None:
+    def refused(self, reply: list[Any]) -> None:
         """The server would not take a message that was posted."""
         self.failed = fault(reply, self.family)
         if queue := self.owner():
-            queue._on_queue_feeder_error(self.failed, messages.peek(element))
+            queue._on_queue_feeder_error(self.failed, None)
 
-    def put(
-        self, parts: Sequence[Buffer], block: bool = True, timeout: float | None = None
-    ) -> bool:
+    def put(self, message: Message, block: bool = True, timeout: float | None = None) -> bool:
         """Put a message; False if there was no room in time.
 
         Raises BrokenPipeError if the end of the pipe that reads is closed.
         """
-        element, large = messages.pack(self.target.ref, parts)
-        session = current()
-        client = session.client
-        for name, piece in large.pieces if large else ():
-            client.store(name, piece, session.ttl)
+        client = current().client
+        element = messages.inline(message)
+        if element is None:
+            element = messages.store(client, self.target.ref, message)
         if timeout is not None and block:
             timeout = max(0.0, timeout)
             block = timeout > 0

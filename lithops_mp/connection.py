@@ -94,9 +94,9 @@ class Connection(_ConnectionBase):  # type: ignore[misc]
         self._check_readable()
         return messages.loads(*self._get())
 
-    def _put(self, parts: list[Buffer]) -> None:
+    def _put(self, message: messages.Message) -> None:
         assert self._handle
-        self._handle.put(parts)
+        self._handle.put(message)
 
     def _get(self) -> tuple[int, Buffer]:
         handle = self._handle
@@ -106,7 +106,7 @@ class Connection(_ConnectionBase):  # type: ignore[misc]
         return handle.unpack(element)
 
     def _send_bytes(self, buf: memoryview) -> None:
-        self._put([buf])
+        self._put(messages.Message(messages.PICKLE, [buf]))
 
     def _recv_bytes(self, maxsize: int | None = None) -> io.BytesIO | None:
         body = messages.plain(*self._get())
@@ -218,7 +218,9 @@ class _Post:
     def close(self) -> None:
         channel, self._channel = self._channel, None
         if channel:
-            # Those that nobody accepted any more find it closed.
+            # Whoever comes from now on finds that nobody listens; whoever came, an end
+            # that is closed.
+            current().client.plain("HDEL", keys.state(channel.ref.ident), "owner")
             with contextlib.suppress(ObjectExpired):
                 while element := channel.get(block=False):
                     messages.loads(*channel.unpack(element))[0].close()
@@ -307,16 +309,16 @@ def _connect(address: Any, family: str) -> Connection:
         raise OSError(refused, f"{os.strerror(refused)}: nobody listens at {address!r}")
     here, there = Pipe()
     with session.lending() as lent:
-        parts = messages.dumps((there, (socket.gethostname(), os.getpid())))
+        message = messages.dumps((there, (socket.gethostname(), os.getpid())))
     # It is the listener's from now on: closed if that process dies.
-    session.lend(lent, owner.decode().partition(" ")[0])
-    try:
-        Channel(ref, single=True).put(parts)
-    except ObjectExpired:
-        here.close()
-        raise ConnectionRefusedError(
-            errno.ECONNREFUSED, f"nobody listens at {address!r} any more"
-        ) from None
-    finally:
-        there.close()
-    return here  # type: ignore[no-any-return]
+    listener = owner.decode().partition(" ")[0]
+    session.lend(lent, listener)
+    there.close()
+    with contextlib.suppress(ObjectExpired):
+        Channel(ref, single=True).put(message)
+        # It may have closed meanwhile, and not found us.
+        if session.client.plain("HGET", keys.state(ref.ident), "owner") == owner:
+            return here  # type: ignore[no-any-return]
+    here.close()
+    session.take_back(lent, listener)
+    raise ConnectionRefusedError(errno.ECONNREFUSED, f"nobody listens at {address!r} any more")

@@ -26,25 +26,19 @@ from lithops_mp.errors import ObjectExpired
 
 MODULES = ("context", "dummy", "process", "reduction", "synchronize", "util")
 LATER = (
-    "connection",
     "heap",
     "managers",
     "pool",
-    "queues",
     "resource_sharer",
     "shared_memory",
     "sharedctypes",
 )
 FACTORIES = (
     "Array",
-    "JoinableQueue",
     "Manager",
-    "Pipe",
     "Pool",
-    "Queue",
     "RawArray",
     "RawValue",
-    "SimpleQueue",
     "Value",
 )
 

@@ -156,7 +156,7 @@ class Client:
         self.busy += 1
         try:
             wire.send(b"".join((_NO_REPLY, bound.pack(args), mailbox)))
-            reply = wire.receive()
+            reply: Reply | None = wire.receive()
             return reply and reply[1].split(b"\x1f", HINT_WORDS)
         except RedisError:
             wire.disconnect()

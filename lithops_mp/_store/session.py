@@ -221,6 +221,12 @@ class Session:
         self._calls([families.note(ref, uid, self.ttl) for ref in refs])
         self.client.calls([families.refer(ref, uid) for ref in refs])
 
+    def take_back(self, refs: Iterable[Ref], uid: str) -> None:
+        """Undo :meth:`lend`: the process is gone."""
+        refs = list(refs)
+        self._calls([families.drop(ref, uid, ended=False) for ref in refs])
+        self.client.plain("SREM", keys.objects(uid), *map(str, refs))
+
     def inherit(self, parent: Session) -> None:
         """Refer to what the process referred to that we were forked from."""
         self.lend(parent._referred, self.uid)
