@@ -3,7 +3,7 @@
 -- Note that a process, or a handle in transit, refers to an object.
 -- KEYS[1] state     hash
 -- KEYS[2] refs      sorted set: who refers to the object -> until when (ms), or +inf
--- KEYS[3] waiters   sorted set
+-- KEYS[3] waiters   list or sorted set
 -- KEYS[4] stream    of an Event
 -- ARGV[1] member    a process, or a pin's name
 -- ARGV[2] ms        how long a pin holds; 0 for a process, which holds until it is dropped

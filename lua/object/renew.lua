@@ -3,7 +3,7 @@
 -- A living process still refers to the object: keep it.
 -- KEYS[1] state     hash
 -- KEYS[2] refs      sorted set
--- KEYS[3] waiters   sorted set
+-- KEYS[3] waiters   list or sorted set
 -- KEYS[4] stream    of an Event
 -- Reply OK | GONE
 local ttl = redis.call('HGET', KEYS[1], 'ttl')

@@ -24,8 +24,8 @@ SLOT = re.compile(r"\b(KEYS|ARGV)\[(\d+)\]")
 INDEX = re.compile(r"\b(?:KEYS|ARGV)\b")
 #: A word in quotes that is not the name of a command.
 QUOTED = re.compile(r"(?<!redis\.call\()'([A-Z][A-Z_]+)'")
-#: Options of commands, and the hint that tells a waiter to ask.
-NO_REPLIES = {"MAXLEN", "WITHSCORES", "ASK"}
+#: Options of commands, and hints: that a waiter is to ask, that nobody was before it.
+NO_REPLIES = {"MAXLEN", "WITHSCORES", "ASK", "FREE"}
 
 #: So short that a name for a slot would only be one more thing to read.
 SHORT = 5
