@@ -16,7 +16,7 @@ from ._store.scripts import Bound
 from ._store.session import current
 from .handle import Handle, find
 from .messages import Message
-from .protocols import EAGER, overslept, stamp
+from .protocols import EAGER, overslept
 
 # Messages that are taken at once, at most: as many as are used within moments.
 MOST = 256
@@ -87,6 +87,7 @@ class Channel(Handle):
         self._trips = -1
         self._at = 0.0
         self._waited = 0
+        self._phrases = queueing.Phrases(self.keys, self.target, "")
 
     # -- taking --
 
@@ -149,12 +150,14 @@ class Channel(Handle):
 
     def _wait(self, client: Client) -> bytes:
         """The next message, when the last one had to be waited for: the wait is sent along."""
-        seq = stamp(client)
+        phrases = self._phrases
+        if phrases.client is not client.id:
+            phrases = self._phrases = queueing.Phrases(self.keys, self.target, client.id)
+        seq = client.stamp()
         end = client.clock() + EAGER
         reply: Any = None
         try:
-            wait = queueing.eager_wait(self.keys, client.id)
-            hint = client.call_by_hint(self.keys.eager, (client.id, seq, 1), wait)
+            hint = client.hear(phrases.eager % seq)
             if hint and not overslept(client, end):
                 if hint[0] != seq:
                     reply = [b"QUEUED"]  # a hint about an earlier wait; ours will come
@@ -221,23 +224,29 @@ class Channel(Handle):
         Raises BrokenPipeError if the end of the pipe that reads is closed.
         """
         client = current().client
-        element = messages.inline(message)
-        if element is None:
-            element = messages.store(client, self.target.ref, message)
+        seq = client.stamp()
+        element = b""
+        reply: Any
+        try:
+            if block and len(message.parts) == 1 and len(message.parts[0]) <= messages.INLINE:
+                body = message.parts[0]
+                phrases = self._phrases
+                if phrases.client is not client.id:
+                    phrases = self._phrases = queueing.Phrases(self.keys, self.target, client.id)
+                packet = phrases.put % (seq, len(body) + 1, body)
+                reply = client.request(self.target.put.script, packet)
+                if reply[0] == b"PUT":
+                    return True
+            else:
+                reply = None
+        except BaseException as error:
+            reply = error
         if timeout is not None and block:
             timeout = max(0.0, timeout)
             block = timeout > 0
-        seq = stamp(client)
-        args = client.id, seq, int(block), element, b""
-        reply: Any
-        try:
-            reply = client.call(self.target.put, args)
-        except BaseException as error:
-            reply = error
-        if type(reply) is list and reply[0] == b"PUT":
-            return True
+        element = messages.inline(message) or messages.store(client, self.target.ref, message)
         deadline = None if timeout is None or not block else client.clock() + timeout
-        ask = Call(self.target.put, args)
+        ask = Call(self.target.put, (client.id, seq, int(block), element, b""))
         return bool(client.run(queueing.put_on(self.target, client, seq, ask, reply, deadline)))
 
     # -- looking --

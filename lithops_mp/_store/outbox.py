@@ -166,7 +166,7 @@ class Outbox:
             size += len(entry[1])
             entries.append(entry)
         for sender, group in itertools.groupby(entries, operator.itemgetter(0)):
-            seq = b"%012d" % self._client.tick()
+            seq = self._client.stamp()
             first, *rest = [entry[1] for entry in group]
             more: bytes = msgpack.packb(rest, use_bin_type=False) if rest else b""
             step = sender.put_bound, (self._client.id, seq, 1, first, more)

@@ -85,14 +85,14 @@ def finish(client: Client, uid: str, code: int, why: str, seen: bytes = b"") -> 
 def order(client: Client, uid: str, word: str, signal: int, ttl: int) -> bool:
     """Tell a supervisor ``signal`` or ``parent`` (it has ended). False if there is no record."""
     bound = script("process/order").on(keys.process(uid), keys.control(uid))
-    reply = client.call(bound, (client.id, client.tick(), word, signal, ttl))
+    reply = client.call(bound, (client.id, client.stamp(), word, signal, ttl))
     return bool(reply[0] != b"GONE")
 
 
 def tell(client: Client, to: str, kind: str, child: str, what: int, data: bytes, ttl: int) -> int:
     """Append to an inbox; how many messages wait in it, 0 if its owner is gone."""
     bound = script("process/tell").on(keys.inbox(to), keys.seen(to), keys.process(to))
-    args = (client.id, client.tick(), kind, child, what, data, ttl)
+    args = (client.id, client.stamp(), kind, child, what, data, ttl)
     reply = client.call(bound, args)
     return int(reply[1]) if reply[0] == b"OK" else 0
 

@@ -4,8 +4,8 @@
 -- lock back. Whether the notify or the time-out came first is decided here.
 -- Asked again with the same sequence number it tells how things stand.
 -- KEYS[1] lock      hash, state of the lock
--- KEYS[2] line      sorted set, the lock's waiters
--- KEYS[3] waiters   sorted set, the condition's waiting area
+-- KEYS[2] line      list, the lock's waiters
+-- KEYS[3] waiters   list, the condition's waiting area
 -- ARGV[1] client    process.slot
 -- ARGV[2] seq       number of this request
 -- ARGV[3] ticket    of the wait
@@ -27,7 +27,7 @@ local again = replayed(s[5], seq)
 if again and again[1] == 'STALE' then return again end
 
 local why = again and again[1] or 'NOTIFIED'
-if redis.call('ZREM', waiters, ticket) == 1 then
+if redis.call('LREM', waiters, 1, ticket) == 1 then
   why = 'EXPIRED'
   if s[4] == '1' then
     fence = tostring(fence + 1)
@@ -42,7 +42,7 @@ end
 local reply
 if owner == ticket then
   reply = {why, 'ACQUIRED', fence}
-elseif redis.call('ZSCORE', line, ticket) then
+elseif redis.call('LPOS', line, ticket) then
   reply = {why, 'QUEUED', owner, fence}
 elseif client_of(owner) == client then
   -- Interrupted before the wait was carried out: the lock is still ours.

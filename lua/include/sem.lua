@@ -7,9 +7,8 @@ end
 -- An exclusive lock names its owner; a semaphore notes the grant until the
 -- waiter asks for it, so that a unit handed to a dead waiter comes back.
 local function hand_over(state, waiters, exclusive, died)
-  local head = redis.call('ZPOPMIN', waiters)
-  if #head == 0 then return false end
-  local ticket = head[1]
+  local ticket = redis.call('LPOP', waiters)
+  if not ticket then return false end
   local fence = redis.call('HINCRBY', state, 'fence', 1)
   if exclusive then
     redis.call('HSET', state, 'owner', ticket)
@@ -21,6 +20,7 @@ local function hand_over(state, waiters, exclusive, died)
 end
 -- Stand in line behind everyone else.
 local function enqueue(state, waiters, ticket)
-  redis.call('ZADD', waiters, redis.call('HINCRBY', state, 'n', 1), ticket)
-  redis.call('PEXPIRE', waiters, redis.call('HGET', state, 'ttl'))
+  if redis.call('RPUSH', waiters, ticket) == 1 then
+    redis.call('PEXPIRE', waiters, redis.call('HGET', state, 'ttl'))
+  end
 end

@@ -3,9 +3,9 @@
 -- A process has ended: strike it off the lines, and give on what it was given and never
 -- saw. What it saw is delivered at most once, or again if the queue was made for that.
 -- KEYS[1] state     hash
--- KEYS[2] waiters   sorted set: ticket of a get -> place
+-- KEYS[2] waiters   list of tickets of gets, first come first
 -- KEYS[3] items     list of elements
--- KEYS[4] parked    sorted set: ticket of a put -> place
+-- KEYS[4] parked    list of tickets of puts, first come first
 -- KEYS[5] blobs     set: messages that have keys of their own
 -- ARGV[1] process   that ended
 -- ARGV[2] died      how; empty for a normal exit
@@ -24,12 +24,12 @@ if s[1] ~= 'queue/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
 seen = seen ~= '' and cmsgpack.unpack(seen) or nil
 
 -- Bounded by those who wait: each is looked at once.
-for _, ticket in ipairs(redis.call('ZRANGE', waiters, 0, -1)) do
-  if process_of(ticket) == process then redis.call('ZREM', waiters, ticket) end
+for _, ticket in ipairs(redis.call('LRANGE', waiters, 0, -1)) do
+  if process_of(ticket) == process then redis.call('LREM', waiters, 1, ticket) end
 end
-for _, ticket in ipairs(redis.call('ZRANGE', parked, 0, -1)) do
+for _, ticket in ipairs(redis.call('LRANGE', parked, 0, -1)) do
   if process_of(ticket) == process then
-    redis.call('ZREM', parked, ticket)
+    redis.call('LREM', parked, 1, ticket)
     local _, element = answered(redis.call('HGET', state, 's:' .. client_of(ticket)), seq_of(ticket))
     discard(state, blobs, element)
   end

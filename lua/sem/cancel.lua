@@ -3,7 +3,7 @@
 -- Stop waiting. At a time-out a grant that came meanwhile counts as acquired;
 -- a caller that was interrupted gives it on to the next waiter instead.
 -- KEYS[1] state     hash
--- KEYS[2] waiters   sorted set: ticket -> place
+-- KEYS[2] waiters   list of tickets, first come first
 -- KEYS[3] mailbox   list of hints of this client
 -- ARGV[1] kind      lock, rlock or sem
 -- ARGV[2] client    process.slot
@@ -31,7 +31,7 @@ local function cancelled()
   return {'CANCELLED'}
 end
 
-if redis.call('ZREM', waiters, ticket) == 1 then return cancelled() end
+if redis.call('LREM', waiters, 1, ticket) == 1 then return cancelled() end
 local granted = owner == ticket and s[4] or redis.call('HGET', state, 'g:' .. ticket)
 -- A semaphore's unit that was seen already has no owner, but is in the answer.
 if not granted and kind == 'sem' and again and again[1] == 'ACQUIRED' then granted = again[2] end

@@ -24,10 +24,7 @@ LOCK, COND, EVENT, BARRIER = "L", "L/C", "E", "B"
 
 
 def make_sem(kind: str, value: int, most: int, policy: str = "warn") -> list[Step]:
-    fields = {
-        "value": value, "owner": "", "fence": 0, "n": 0, "kind": kind, "max": most,
-        "policy": policy,
-    }  # fmt: skip  # one subject per line
+    fields = {"value": value, "owner": "", "fence": 0, "kind": kind, "max": most, "policy": policy}
     return [families.create(Ref("sem", LOCK), TTL, "main", fields)]
 
 

@@ -89,7 +89,7 @@ def test_killed_program_passes_on_its_lock(evidence: Evidence, url: str) -> None
     with running_program("holder", url=url, **SHORT) as program:
         _, ident = program.hear()
         eventually(
-            lambda: evidence.server.command("ZCARD", keys.waiters(ident)), "the child in line"
+            lambda: evidence.server.command("LLEN", keys.waiters(ident)), "the child in line"
         )
         program.process.kill()
         eventually(lambda: evidence.server.command("GET", "test:child"), "the child's turn")

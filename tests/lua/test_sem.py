@@ -112,7 +112,7 @@ def test_a_stale_request_changes_nothing(machine):
 def test_a_release_hands_over_to_who_came_first(machine):
     _, state = play(machine, *LINE, release("A.0", 2, 1))
     assert state.hash(STATE)["owner"].startswith("B.0:")
-    assert [t.partition(":")[0] for t in state.zset(WAITERS)] == ["C.0"]
+    assert [t.partition(":")[0] for t in state.list(WAITERS)] == ["C.0"]
     assert state.content[keys.mailbox(LOCK, "B.0")] == ("000000000001\x1fACQUIRED\x1f2",)
 
 

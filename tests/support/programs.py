@@ -227,7 +227,9 @@ class Evidence:
 
     def line(self, handle: Any) -> list[str]:
         """The processes that wait for it, first come first."""
-        tickets = self.server.command("ZRANGE", keys.waiters(ident_of(handle)), 0, -1)
+        key = keys.waiters(ident_of(handle))
+        ranked = self.server.command("TYPE", key) == b"zset"  # a barrier's
+        tickets = self.server.command("ZRANGE" if ranked else "LRANGE", key, 0, -1)
         return [ticket.decode().partition(".")[0] for ticket in tickets]
 
     def owner(self, handle: Any) -> str:
