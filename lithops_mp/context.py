@@ -117,12 +117,32 @@ class LithopsContext(_mp.BaseContext):
 
         return Pipe(duplex)
 
+    def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:
+        """A shared value without a lock."""
+        from .sharedctypes import RawValue
+
+        return RawValue(typecode_or_type, *args)
+
+    def RawArray(self, typecode_or_type: Any, size_or_initializer: Any) -> Any:
+        """A shared array without a lock."""
+        from .sharedctypes import RawArray
+
+        return RawArray(typecode_or_type, size_or_initializer)
+
+    def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:
+        """A shared value."""
+        from .sharedctypes import Value
+
+        return Value(typecode_or_type, *args, lock=lock, ctx=self.get_context())
+
+    def Array(self, typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True) -> Any:
+        """A shared array."""
+        from .sharedctypes import Array
+
+        return Array(typecode_or_type, size_or_initializer, lock=lock, ctx=self.get_context())
+
     Manager = _later("Manager")
     Pool = _later("Pool")
-    RawValue = _later("RawValue")
-    RawArray = _later("RawArray")
-    Value = _later("Value")
-    Array = _later("Array")
 
     def freeze_support(self) -> None:
         """Nothing to do: functions run an interpreter, not this executable."""

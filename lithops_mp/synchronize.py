@@ -16,15 +16,16 @@ from __future__ import annotations
 import multiprocessing.synchronize as _mp
 import threading
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
-from . import config, protocols
+from . import config, memory, protocols
 from ._store.commands import Call
 from ._store.families import Ref
 from ._store.replies import fault
 from ._store.session import current
-from .errors import LockLost, OwnerDied, OwnerDiedWarning
+from .errors import LockLost, ObjectExpired, OwnerDied, OwnerDiedWarning
 from .handle import Handle
 
 __all__ = ["Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore"]
@@ -54,6 +55,8 @@ class SemLock(Handle):
         self.policy = policy
         self.name = self.handle = ref.ident
         self.keys = protocols.SemKeys(ref.ident, kind, maxvalue)
+        #: What this lock guards, as far as this process knows (``memory``) ...
+        self.regions: list[weakref.ref[memory.Region]] = []
         self.forget()
 
     @classmethod
@@ -84,6 +87,8 @@ class SemLock(Handle):
         self._phrases = protocols.Phrases(self.keys, "")
         # How often more a line is expected: the last acquires had to stand in one.
         self._line = 0
+        #: ... and what of it this process has changed and not written back.
+        self.dirty: dict[memory.Region, None] = {}
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Take one unit, in the order of asking. False if not in time.
@@ -104,9 +109,13 @@ class SemLock(Handle):
         if phrases.client is not client.id:
             phrases = self._phrases = protocols.Phrases(self.keys, client.id)
         seq = client.stamp()
+        data: list[tuple[memory.Request, Any]] = []
         reply: Any
         try:
-            if not block:
+            if self.regions and (requests := self._requests()):
+                eager = self._line > 0 and block and timeout is None
+                reply, data = self._ask(client, phrases, seq, requests, block=block, eager=eager)
+            elif not block:
                 reply = client.call(self.keys.attempt, (client.id, seq))
             elif self._line > 0 and timeout is None:
                 end = client.clock() + protocols.EAGER
@@ -129,10 +138,40 @@ class SemLock(Handle):
             if self.kind != SEMAPHORE:
                 self._line = PATIENCE
             fence, died = grant
+            data = []  # it may be from before the grant
         self._take(fence, 1)
+        for request, answer in data:
+            request.region.arrived(request, answer, fence)
         if died:
             self._report(died)
         return True
+
+    def _requests(self) -> list[memory.Request]:
+        """For the regions that were used the last time."""
+        found = (ref() for ref in self.regions)
+        return [region.request() for region in found if region is not None and region.wanted]
+
+    def _ask(
+        self,
+        client: Any,
+        phrases: protocols.Phrases,
+        seq: bytes,
+        requests: list[memory.Request],
+        *,
+        block: bool,
+        eager: bool,
+    ) -> tuple[Any, list[tuple[memory.Request, Any]]]:
+        """How an acquire begins that brings data along: the answer, and the data."""
+        more = [request.packet for request in requests]
+        if eager:
+            end = client.clock() + protocols.EAGER
+            hint, found = client.hear_more(phrases.eager % seq, more)
+            reply = protocols.told(client, hint, seq, end)
+        else:
+            bound = self.keys.acquire if block else self.keys.attempt
+            packet = bound.pack((client.id, seq))
+            reply, found = client.request_more(bound.script, packet, more)
+        return reply, list(zip(requests, found or (), strict=False))
 
     def _take(self, fence: int, depth: int) -> None:
         if self.kind != SEMAPHORE:
@@ -156,6 +195,7 @@ class SemLock(Handle):
     def release(self) -> None:
         """Give one unit back; whoever waited longest has it at once. One round trip.
 
+        What was changed meanwhile in shared memory that it guards is written with it.
         Raises what CPython does when there is nothing to release, and LockLost
         if the lock was given away because this process stood still too long.
         """
@@ -171,19 +211,30 @@ class SemLock(Handle):
         if phrases.client is not client.id:
             phrases = self._phrases = protocols.Phrases(self.keys, client.id)
         seq, digits = client.stamp(), b"%d" % fence
-        packet = phrases.release % (seq, len(digits), digits)
+        commit = memory.Commit(self, client, seq) if self.dirty else None
+        bound = commit.bound if commit else self.keys.release
         interrupt = None
         try:
             try:
-                reply: Any = client.request(self.keys.release.script, packet)
+                if commit:
+                    reply: Any = client.call(bound, (client.id, seq, fence))
+                else:
+                    packet = phrases.release % (seq, len(digits), digits)
+                    reply = client.request(bound.script, packet)
             except BaseException as error:
                 reply = error
             if reply != b"RELEASED":
-                first = Call(self.keys.release, (client.id, seq, fence))
+                first = Call(bound, (client.id, seq, fence))
                 interrupt = client.run(protocols.release_on(self.keys, first, reply))
-        except (ValueError, AssertionError, LockLost):
+        except (ValueError, AssertionError, LockLost, ObjectExpired):
             self._let_go(fence)
             raise
+        except BaseException:
+            if commit:
+                commit.undo()  # it may be tried again
+            raise
+        if commit:
+            commit.done()
         self._let_go(fence)
         if interrupt:
             raise interrupt
@@ -351,6 +402,8 @@ class Condition(_mp.Condition):
         """
         semlock: SemLock = self._lock._semlock
         assert semlock._is_mine(), "must acquire() condition before using wait()"
+        if semlock.dirty:
+            memory.flush(semlock)
         depth, fence = semlock._depth, semlock.fence
         semlock.forget()
         client = current().client

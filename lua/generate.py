@@ -24,7 +24,8 @@ ROOT = pathlib.Path(__file__).resolve().parent
 MODULE = ROOT.parent / "lithops_mp" / "_store" / "_lua.py"
 GOLDEN = ROOT / "versions.json"
 
-SLOT = re.compile(r"^-- (KEYS|ARGV)\[(\d+)\] (\w+)")
+# A key called "name*" stands for any number of keys, also none.
+SLOT = re.compile(r"^-- (KEYS|ARGV)\[(\d+)\] (\w+\*?)")
 
 
 def parse(path: pathlib.Path) -> dict[str, object]:

@@ -153,6 +153,48 @@ class Client:
         finally:
             self.busy -= 1
 
+    def request_more(self, script: Script, packet: bytes, more: list[bytes]) -> tuple[Any, Any]:
+        """:meth:`request`, and the answers to what is sent right behind it.
+
+        None for those if anything went wrong: they might be from before the first one.
+        """
+        wire = self._connection
+        self.round_trips += 1
+        self.busy += 1
+        try:
+            wire.send(b"".join((packet, *more)))
+            return wire.receive(), [wire.receive() for _ in more]
+        except RedisError as error:
+            wire.disconnect()
+            return self._recover(script, packet, error), None
+        except BaseException:
+            wire.disconnect()
+            raise
+        finally:
+            self.busy -= 1
+
+    def hear_more(self, packet: bytes, more: list[bytes]) -> tuple[Reply | None, Any]:
+        """:meth:`hear`, and the answers to what is sent right behind it.
+
+        The server gives them when the wait is over.
+        """
+        wire = self._connection
+        self.round_trips += 1
+        self.busy += 1
+        try:
+            wire.send(b"".join((packet, *more)))
+            reply: Reply | None = wire.receive()
+            found = [wire.receive() for _ in more]
+            return reply and reply[1].split(b"\x1f", HINT_WORDS), found
+        except RedisError:
+            wire.disconnect()
+            return None, None
+        except BaseException:
+            wire.disconnect()
+            raise
+        finally:
+            self.busy -= 1
+
     def calls(self, batch: list[tuple[Bound, tuple[Argument, ...]]]) -> list[Reply]:
         """Run several scripts in one round trip. Each is atomic, not the batch."""
         if not batch:
@@ -188,11 +230,15 @@ class Client:
         except RedisError as error:
             raise translate(error, self.settings) from error
 
-    def store(self, key: str, parts: Sequence[Buffer], ttl: int) -> None:
-        """Write a value that is in parts, without joining them; ``ttl`` in ms."""
+    def store(self, key: str, parts: Sequence[Buffer], ttl: int, *, new: bool = False) -> None:
+        """Write a value that is in parts, without joining them; ``ttl`` in ms.
+
+        ``new`` leaves one alone that is there already: this very request, sent again.
+        """
         size = sum(memoryview(part).nbytes for part in parts)
-        head = b"*5\r\n%b%b$%d\r\n" % (pack("SET"), pack(key), size)
-        packet = [head, *parts, b"\r\n%b%b" % (pack("PX"), pack(ttl))]
+        head = b"*%d\r\n%b%b$%d\r\n" % (5 + new, pack("SET"), pack(key), size)
+        tail = b"".join(map(pack, ("PX", ttl, "NX") if new else ("PX", ttl)))
+        packet = [head, *parts, b"\r\n" + tail]
         try:
             try:
                 self._exchange_all([packet], [])

@@ -61,15 +61,27 @@ _KEYS: dict[str, Callable[[Ref], str]] = {
 
 Step = tuple[Bound, tuple[Argument, ...]]
 
+
+def _own(ref: Ref, operation: str) -> str:
+    """The family's own script, or that of all objects."""
+    own = f"{ref.family}/{operation}"
+    return own if own in REGISTRY else f"object/{operation}"
+
+
 # What is kept in Redis is that of another family.
 _FORMATS = {"pipe": "queue"}
 
 
-def create(ref: Ref, ttl: int, process: str, fields: dict[str, Argument]) -> Step:
-    """Write an object's first state; the busiest of its fields come first."""
+def create(
+    ref: Ref, ttl: int, process: str, fields: dict[str, Argument], *more: Argument
+) -> Step:
+    """Write an object's first state; the busiest of its fields come first.
+
+    ``more`` is what the family's own script takes beyond that.
+    """
     fmt = f"{_FORMATS.get(ref.family, ref.family)}/1"
     packed: bytes = msgpack.packb([word for field in fields.items() for word in field])
-    return ref.on("object/create"), (fmt, ttl, process, packed)
+    return ref.on(_own(ref, "create")), (fmt, ttl, process, packed, *more)
 
 
 def bind(ref: Ref, ttl: int, process: str, fields: dict[str, Argument], owner: str) -> Step:
@@ -90,8 +102,7 @@ def refer(ref: Ref, member: str, pin_ms: int = 0, arrived: str = "") -> Step:
 
 def drop(ref: Ref, process: str, *, ended: bool) -> Step:
     """Let go of an object; the last one deletes it."""
-    own = f"{ref.family}/unref"
-    return ref.on(own if own in REGISTRY else "object/unref"), (process, int(ended))
+    return ref.on(_own(ref, "unref")), (process, int(ended))
 
 
 def renew(ref: Ref) -> Step:

@@ -22,7 +22,8 @@ def digest(text: str) -> str:
 
 
 def state(ident: str) -> str:
-    """State of an object. A condition's ident is ``lock/condition``, an end's ``pipe/end``."""
+    """State of an object. The ident of a lock's condition or region is ``lock/name``, that of
+    a pipe's end ``pipe/end``."""
     whole, _, part = ident.partition("/")
     return f"lmp:{{{whole}}}:c{part}" if part else f"lmp:{{{whole}}}"
 
@@ -43,7 +44,7 @@ def stream(ident: str) -> str:
 
 
 def items(ident: str) -> str:
-    """Messages that lie in a queue."""
+    """Messages that lie in a queue; the bytes of a region."""
     return state(ident) + ":q"
 
 

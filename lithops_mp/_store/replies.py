@@ -16,7 +16,7 @@ def fault(reply: list[Any] | bytes, what: str) -> Exception:
     """The exception for a reply about ``what`` that is not an outcome."""
     words = reply if isinstance(reply, list) else [reply]
     word = words[0].decode()
-    if word == "GONE":
+    if word in ("GONE", "VANISHED"):
         return ObjectExpired(
             f"the state of this {what} is gone from Redis: it was not used for "
             "REDIS_EXPIRY_TIME seconds, was evicted, or the server was restarted empty; "

@@ -54,8 +54,12 @@ class Script(NamedTuple):
     source: str
 
     def on(self, *keys: str) -> Bound:
-        """This script on the keys of one object. Raises TypeError on a wrong number."""
-        if len(keys) != len(self.keys):
+        """This script on the keys of one object. Raises TypeError on a wrong number.
+
+        A last key called ``name*`` stands for any number of them.
+        """
+        some = self.keys[-1:] and self.keys[-1].endswith("*")
+        if len(keys) != len(self.keys) and not (some and len(keys) >= len(self.keys) - 1):
             raise TypeError(f"{self.name} takes the keys {self.keys}, not {len(keys)} of them")
         words = 3 + len(keys) + len(self.args)
         fixed: tuple[Argument, ...] = ("EVALSHA", self.sha, len(keys), *keys)

@@ -140,10 +140,12 @@ class Session:
 
     # -- objects --
 
-    def create(self, family: str, fields: dict[str, Argument], ident: str = "") -> Ref:
+    def create(
+        self, family: str, fields: dict[str, Argument], ident: str = "", *more: Argument
+    ) -> Ref:
         """Make a new object and refer to it; one round trip."""
         ref = Ref(family, ident or keys.new_id())
-        self._note(ref, families.create(ref, self.ttl, self.uid, fields))
+        self._note(ref, families.create(ref, self.ttl, self.uid, fields, *more))
         return ref
 
     def bind(self, ref: Ref, fields: dict[str, Argument], owner: str) -> bool:
