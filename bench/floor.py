@@ -10,10 +10,12 @@ know what it is.
 
 from __future__ import annotations
 
+import array
 import hashlib
 import os
 import pickle
 import socket
+import struct
 from collections.abc import Callable
 
 from lithops_mp._store.settings import Settings
@@ -85,6 +87,29 @@ class Wire:
         while view:
             view = view[self._socket.recv_into(view) :]
         return body[:-2]
+
+    def ask_all(self, packet: bytes, lines: int, size: int) -> list[bytes]:
+        """Send a command whose reply is so many lines and so many bytes; both."""
+        self._send(packet)
+        reply = self._recv(4096)
+        while reply.count(b"\r\n") <= lines or len(reply.split(b"\r\n", lines)[-1]) < size + 2:
+            reply += self._more()
+        *found, rest = reply.split(b"\r\n", lines)
+        return [*found, rest[:size]]
+
+    def value(self, packet: bytes) -> bytes | memoryview:
+        """Send a command whose reply is one value, of any size; the value."""
+        self._send(packet)
+        reply = self._recv(65536)
+        while b"\r\n" not in reply:
+            reply += self._more()
+        head, _, start = reply.partition(b"\r\n")
+        body = bytearray(int(head[1:]) + 2)
+        body[: len(start)] = start
+        view = memoryview(body)[len(start) :]
+        while view:
+            view = view[self._socket.recv_into(view) :]
+        return memoryview(body)[:-2]
 
     def take_some(self, packet: bytes) -> list[bytes]:
         """Send an LPOP with a count; the elements that came, none of which has a line's end."""
@@ -234,6 +259,85 @@ class End:
     def recv(self) -> bytes | bytearray:
         """Receive bytes."""
         return self._wire.take(self._wait)
+
+
+_ENTER = """
+if redis.call('HSETNX', KEYS[1], 'o', ARGV[1]) == 1 then
+  return {redis.call('HINCRBY', KEYS[1], 'f', 1), redis.call('GETRANGE', KEYS[3], 0, -1)}
+end
+redis.call('RPUSH', KEYS[2], ARGV[1])
+return {0, ''}
+"""
+_LEAVE = """
+if redis.call('HGET', KEYS[1], 'f') ~= ARGV[1] then return redis.error_reply('stale fence') end
+redis.call('SETRANGE', KEYS[3], 0, ARGV[2])
+local next = redis.call('LPOP', KEYS[2])
+if not next then return redis.call('HDEL', KEYS[1], 'o') end
+redis.call('HSET', KEYS[1], 'o', next)
+redis.call('RPUSH', KEYS[1] .. ':' .. next, redis.call('HINCRBY', KEYS[1], 'f', 1))
+return 1
+"""
+
+
+class Value:
+    """An integer under a lock nobody else wants: what takes the lock brings it, what gives
+    the lock back writes it. And one without."""
+
+    def __init__(self, wire: Wire, name: str) -> None:
+        me = os.urandom(8).hex()
+        keys = (f"{{{name}}}", f"{{{name}}}:line", f"{{{name}}}:data")
+        self._wire = wire
+        wire.ask(packed("SET", keys[2], bytes(4)))
+        self._take = packed("EVALSHA", wire.load(_ENTER), 3, *keys, me)
+        give = packed("EVALSHA", wire.load(_LEAVE), 3, *keys, "FENCE", "DATA")
+        self._give = give.removesuffix(b"$5\r\nFENCE\r\n$4\r\nDATA\r\n")
+        self._read = packed("GETRANGE", keys[2], 0, 3)
+        self._write = packed("SETRANGE", keys[2], 0, "").removesuffix(b"$0\r\n\r\n")
+
+    def increment(self) -> None:
+        """Add one, under the lock."""
+        reply = self._wire.ask_all(self._take, 3, 4)
+        fence, data = reply[1][1:], reply[3]
+        (value,) = _INT.unpack(data)
+        give = b"%b$%d\r\n%b\r\n$4\r\n%b\r\n"
+        self._wire.ask(give % (self._give, len(fence), fence, _INT.pack(value + 1)))
+
+    def get(self) -> int:
+        """The value, without the lock."""
+        value: int = _INT.unpack(self._wire.ask_all(self._read, 1, 4)[1])[0]
+        return value
+
+    def set(self, value: int) -> None:
+        """Set it, without the lock."""
+        self._wire.ask(b"%b$4\r\n%b\r\n" % (self._write, _INT.pack(value)))
+
+
+_INT = struct.Struct("i")
+
+
+class Array:
+    """Doubles in a string."""
+
+    def __init__(self, wire: Wire, name: str, size: int) -> None:
+        self._wire = wire
+        self.name = name
+        self.size = size
+        wire.ask(packed("SETRANGE", name, size * 8 - 1, b"\0"))
+        self._get = packed("GETRANGE", name, 0, -1)
+
+    def read(self) -> list[float]:
+        """All of them."""
+        found = array.array("d")
+        found.frombytes(self._wire.value(self._get))
+        return found.tolist()
+
+    def write(self, values: list[float]) -> None:
+        """All of them."""
+        self._wire.ask(packed("SET", self.name, array.array("d", values).tobytes()))
+
+    def drop(self) -> None:
+        """Delete it."""
+        self._wire.ask(packed("DEL", self.name))
 
 
 class Event:

@@ -23,6 +23,7 @@ from . import (
     bench_pipe,
     bench_queue,
     bench_roundtrip,
+    bench_value,
 )
 from .harness import FULL, QUICK, TINY, Sizes, Stage, Table
 from .site import site, surroundings
@@ -31,7 +32,7 @@ SUBJECTS: dict[str, ModuleType] = {
     module.NAME: module
     for module in (
         *(bench_roundtrip, bench_lock, bench_handover, bench_contention),
-        *(bench_queue, bench_pipe),
+        *(bench_queue, bench_pipe, bench_value),
     )
 }
 

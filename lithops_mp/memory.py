@@ -13,8 +13,8 @@ is touched, however the lock was come by. Large regions are copied by page.
 
 from __future__ import annotations
 
-import threading
 import weakref
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
@@ -24,7 +24,7 @@ from ._store.client import Buffer, Client
 from ._store.commands import Call
 from ._store.families import Ref
 from ._store.replies import fault
-from ._store.scripts import Bound, script
+from ._store.scripts import Bound, command, script
 from ._store.session import current
 from .handle import Handle
 from .protocols import Me, SemKeys, Steps, insist, release_on
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 # What is copied at once, and what need not pass through a script. A page takes about as
 # long on the wire as a round trip on a local network.
 PAGE = 1 << 16
+
+# Whether so few bytes have changed is not asked: that would cost more than bringing them.
+SMALL = 1 << 10
 
 # More than so many pages are not asked for again only because they were touched last time.
 WINDOW = 16 * PAGE
@@ -80,8 +83,8 @@ def release_bound(lock: SemKeys, regions: list[MemKeys]) -> Bound:
 
 def release(lock: SemKeys, me: Me, fence: int, changes: dict[MemKeys, Ranges]) -> Steps:
     """:func:`protocols.release` that writes, in the same step. Raises LockLost."""
-    bound = release_bound(lock, list(changes)).given(0, packed(list(changes.values())))
-    first = Call(bound, (me.id, me.stamp(), fence))
+    what = packed(list(changes.values()))
+    first = Call(release_bound(lock, list(changes)), (0, what, me.id, me.stamp(), fence))
     try:
         reply = yield first
     except BaseException as error:
@@ -101,6 +104,7 @@ class Region(Handle):
         self.keys = MemKeys(ref.ident)
         #: Is it to be asked for when the lock is acquired? If it was used the last time.
         self.wanted = True
+        self._whole = command("GETRANGE", self.keys.bytes, 0, size - 1)
         self.forget()
         if lock is not None:
             self.attach(lock)
@@ -139,6 +143,7 @@ class Region(Handle):
         self._checked = 0
         self._copy = bytearray()
         self._pages = bytearray(-(-self.size // PAGE))  # 1: is in the copy
+        self._all = False  # they all are
         self._changed: list[tuple[int, int]] = []
         self._was = 0
         self._window = (0, self.size if self.size <= PAGE else 0)
@@ -154,7 +159,7 @@ class Region(Handle):
     def held(self) -> bool:
         """Does this thread hold the lock?"""
         lock = self.lock
-        return lock is not None and lock._depth > 0 and lock._thread == threading.get_ident()
+        return lock is not None and lock._depth > 0 and lock._thread == get_ident()
 
     def read(self, offset: int, size: int) -> Buffer:
         """Some bytes."""
@@ -217,15 +222,22 @@ class Region(Handle):
 
     def request(self) -> Request:
         """What goes along with an acquire."""
+        if self.size <= SMALL:
+            return Request(self, 0, self.size, self._whole)
         start, stop = self._window
         # To the server -1 is the last byte of all.
         ends = (start, stop - 1) if start < stop else (1, 0)
         return Request(self, start, stop, self.keys.fetch.pack((*ends, self.version)))
 
-    def arrived(self, request: Request, reply: list[Any], fence: int) -> bool:
+    def arrived(self, request: Request, reply: Any, fence: int) -> bool:
         """What it brought, which is true if the lock was granted before. False if nothing."""
         self.wanted = False
-        if reply[0] == b"DATA":
+        if type(reply) is bytes:
+            if len(reply) != self.size:
+                return False
+            self._copy = bytearray(reply)
+            self._all = True
+        elif reply[0] == b"DATA":
             version, data = int(reply[1]), reply[2]
             start, stop = request.start, request.stop
             if len(data) != stop - start:
@@ -234,6 +246,7 @@ class Region(Handle):
                 self._copy = bytearray(self.size)
             if self.version != version:
                 self._pages = bytearray(len(self._pages))
+                self._all = False
             self._copy[start:stop] = data
             self._mark(start, stop)
             self.version = version
@@ -245,23 +258,28 @@ class Region(Handle):
     def _mark(self, start: int, stop: int) -> None:
         first, last = start // PAGE, -(-stop // PAGE)
         self._pages[first:last] = b"\1" * (last - first)
+        self._all = 0 not in self._pages
 
-    def _check(self) -> None:
+    def _check(self, fence: int) -> None:
         """See to it that the copy is of this period of ownership."""
-        assert self.lock is not None
-        if self._checked != self.lock.fence:
-            request = self.request()
-            reply = current().client.request(self.keys.fetch.script, request.packet)
-            if not self.arrived(request, reply, self.lock.fence):
-                raise fault(b"GONE" if reply[0] == b"DATA" else reply, "shared value")
-        self.wanted = True
+        request = self.request()
+        reply = current().client.request(self.keys.fetch.script, request.packet)
+        if not self.arrived(request, reply, fence):
+            known = type(reply) is list and reply[0] != b"DATA"
+            raise fault(reply if known else b"GONE", "shared value")
 
     def _bring(self, start: int, stop: int) -> None:
         """See to it that these bytes are in the copy."""
-        if start == stop:
+        assert self.lock is not None
+        if self._checked != self.lock.fence:
+            self._check(self.lock.fence)
+        self.wanted = True
+        if self._all or start == stop:
             return
-        self._look_at(start, stop)
-        self._check()
+        low = start // PAGE * PAGE
+        high = min(-(-stop // PAGE) * PAGE, self.size)
+        # What is used now is what will be asked for next time.
+        self._window = (low, high) if high - low <= WINDOW else (0, 0)
         first, last = start // PAGE, (stop - 1) // PAGE
         page = self._pages.find(0, first, last + 1)
         while page >= 0:
@@ -272,39 +290,32 @@ class Region(Handle):
             self._mark(low, high)
             page = self._pages.find(0, end, last + 1)
 
-    def _look_at(self, start: int, stop: int) -> None:
-        """Of a large region, what is used now is what will be asked for next time."""
-        if self.size > PAGE and self.lock is not None and self._checked == self.lock.fence:
-            low = start // PAGE * PAGE
-            high = min(-(-stop // PAGE) * PAGE, self.size)
-            self._window = (low, high) if high - low <= WINDOW else (0, 0)
-
     def change(self, ranges: Ranges) -> None:
         """Change the copy; the release writes it back."""
         assert self.lock is not None
-        self._check()
-        if not self._copy:
-            self._copy = bytearray(self.size)
+        self._bring(0, 0)
+        copy = self._copy = self._copy or bytearray(self.size)
+        changed = self._changed
         for offset, data in zip(ranges[::2], ranges[1::2], strict=True):
             stop = offset + len(data)
-            if offset == stop:
-                continue
-            # Of a page that is written in part the rest is needed.
-            if offset % PAGE or (stop < self.size and stop < offset + PAGE):
-                self._bring(offset, offset + 1)
-            if stop % PAGE and stop < self.size:
-                self._bring(stop - 1, stop)
-            self._copy[offset:stop] = data
-            self._mark(offset, stop)
-            changed = self._changed
+            if not self._all and offset < stop:
+                self._bring_edges(offset, stop)
+            copy[offset:stop] = data
             if changed and changed[-1][0] <= offset <= changed[-1][1]:
                 changed[-1] = changed[-1][0], max(changed[-1][1], stop)
             else:
                 changed.append((offset, stop))
-                if len(changed) % MANY == 0:
-                    self._changed = joined(changed)
-        if self._changed:
-            self.lock.dirty[self] = None
+        if len(changed) > MANY:
+            changed[:] = joined(changed)
+        self.lock.dirty[self] = None
+
+    def _bring_edges(self, start: int, stop: int) -> None:
+        """Of a page that is about to be written in part the rest is needed."""
+        if start % PAGE or stop < min(start + PAGE, self.size):
+            self._bring(start, start + 1)
+        if stop % PAGE and stop < self.size:
+            self._bring(stop - 1, stop)
+        self._mark(start, stop)
 
     def take_changes(self) -> Ranges:
         """What the release is to write."""
@@ -368,33 +379,33 @@ def staged(client: Client, seq: bytes, region: Region, ranges: Ranges) -> Ranges
 
 
 class Commit:
-    """The changes of a lock's regions, on their way with its release."""
+    """The changes of a lock's regions, on their way with its release: ``bound`` and ``args``."""
 
     def __init__(self, lock: SemLock, client: Client, seq: bytes, *, keep: bool = False) -> None:
         self.lock = lock
         # Taken before they are sent: when the lock is released another thread may hold it.
-        self.changes = {region: region.take_changes() for region in lock.dirty}
+        self.changes = [(region, region.take_changes()) for region in lock.dirty]
         lock.dirty = {}
         try:
-            sent = [staged(client, seq, *change) for change in self.changes.items()]
+            sent = [staged(client, seq, *change) for change in self.changes]
         except BaseException:
             self.undo()
             raise
         if len(sent) == 1:
-            bound = next(iter(self.changes)).keys.release
+            self.bound = self.changes[0][0].keys.release
         else:
-            bound = release_bound(lock.keys, [region.keys for region in self.changes])
-        self.bound = bound.given(int(keep), packed(sent))
+            self.bound = release_bound(lock.keys, [region.keys for region, _ in self.changes])
+        self.args = int(keep), packed(sent), client.id, seq, lock.fence
 
     def undo(self) -> None:
         """It is not known to have happened, and the lock is still ours."""
-        for region, ranges in self.changes.items():
+        for region, ranges in self.changes:
             region.put_back(ranges)
             self.lock.dirty[region] = None
 
     def done(self) -> None:
         """The server has carried it out."""
-        for region in self.changes:
+        for region, _ in self.changes:
             region.taken()
 
 
@@ -404,7 +415,7 @@ def flush(lock: SemLock) -> None:
     seq = client.stamp()
     commit = Commit(lock, client, seq, keep=True)
     try:
-        steps = insist(Call(commit.bound, (client.id, seq, lock.fence)))
+        steps = insist(Call(commit.bound, commit.args))
         reply, interrupt = client.run(steps)
     except BaseException:
         commit.undo()

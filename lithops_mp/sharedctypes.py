@@ -224,14 +224,17 @@ class View:
     """A ctypes object, or a part of one, whose bytes are in a region."""
 
     def __init__(self, type_: Any, access: Access, offset: int) -> None:
-        self.__dict__.update(_type=type_, _access=access, _offset=offset)
+        # As a structure's fields, names may be anything.
+        size = ctypes.sizeof(type_)
+        self.__dict__.update(_type=type_, _access=access, _offset=offset, _size=size)
 
     _type: Any
     _access: Access
     _offset: int
+    _size: int
 
     def _read(self) -> Buffer:
-        return self._access.read(self._offset, ctypes.sizeof(self._type))
+        return self._access.read(self._offset, self._size)
 
     def _load(self) -> Any:
         """A ctypes object with its present value."""
@@ -254,7 +257,8 @@ class ScalarView(View):
     @property
     def value(self) -> Any:
         """The value; one round trip without the lock."""
-        return self._load().value
+        type_ = self._type
+        return type_.from_buffer_copy(self._access.read(self._offset, self._size)).value
 
     @value.setter
     def value(self, value: Any) -> None:
@@ -298,10 +302,10 @@ class ArrayView(View):
     def __init__(self, type_: Any, access: Access, offset: int) -> None:
         super().__init__(type_, access, offset)
         element = type_._type_
-        self.__dict__.update(_element=element, _size=ctypes.sizeof(element))
+        self.__dict__.update(_element=element, _step=ctypes.sizeof(element))
 
     _element: Any
-    _size: int
+    _step: int  # bytes from one to the next
 
     def __len__(self) -> int:
         return int(self._type._length_)
@@ -315,7 +319,7 @@ class ArrayView(View):
             place += len(self)
         if not 0 <= place < len(self):
             raise IndexError("invalid index")
-        return self._offset + place * self._size
+        return self._offset + place * self._step
 
     def __getitem__(self, index: Any) -> Any:
         if not isinstance(index, slice):
@@ -326,7 +330,7 @@ class ArrayView(View):
         if not places:
             return (self._element * 0)()[:]
         low, high = min(places[0], places[-1]), max(places[0], places[-1]) + 1
-        data = self._access.read(self._offset + low * self._size, (high - low) * self._size)
+        data = self._access.read(self._offset + low * self._step, (high - low) * self._step)
         code = self._element._type_
         if code in _KINDS and self._element is typecode_to_type.get(code):
             return memoryview(data).cast(code)[:: places.step].tolist()
@@ -338,7 +342,7 @@ class ArrayView(View):
             return
         places = range(*index.indices(len(self)))
         data = _packed_all(self._element, len(places), value)
-        start, size = self._offset, self._size
+        start, size = self._offset, self._step
         if not places:
             return
         if places.step == 1:
@@ -395,7 +399,7 @@ class TextView(ArrayView):
         cells = self._type()
         cells.value = value
         # As in ctypes, what comes after the NUL stays.
-        self._access.write([self._offset, bytes(cells)[: (len(value) + 1) * self._size]])
+        self._access.write([self._offset, bytes(cells)[: (len(value) + 1) * self._step]])
 
 
 class StringView(TextView):
@@ -456,11 +460,11 @@ def _fields(type_: Any) -> dict[str, Any]:
     return found
 
 
-def _property(name: str, attribute: str) -> property:
-    """A property that asks the object behind ``attribute``."""
-    get, target = operator.attrgetter(name), operator.attrgetter(attribute)
+def _property(name: str) -> property:
+    """A property of a synchronized object: its view's."""
     return property(
-        lambda self: get(target(self)), lambda self, value: setattr(target(self), name, value)
+        lambda self: getattr(self._safe, name),
+        lambda self, value: setattr(self._safe, name, value),
     )
 
 
@@ -569,7 +573,7 @@ class _Atomic:
 class Synchronized(_Atomic, SynchronizedBase):
     """A value with a lock."""
 
-    value = _property("value", "_safe")
+    value = _property("value")
 
 
 class SynchronizedArray(_Atomic, SynchronizedBase):
@@ -600,8 +604,8 @@ class SynchronizedArray(_Atomic, SynchronizedBase):
 class SynchronizedString(SynchronizedArray):
     """An array of ``c_char`` with a lock."""
 
-    value = _property("value", "_safe")
-    raw = _property("raw", "_safe")
+    value = _property("value")
+    raw = _property("raw")
 
 
 _synchronized_classes: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
@@ -611,7 +615,7 @@ def _synchronized_record(type_: Any) -> Any:
     """The class of a structure with a lock."""
     found = _synchronized_classes.get(type_)
     if found is None:
-        fields = {name: _property(name, "_safe") for name in _fields(type_)}
+        fields = {name: _property(name) for name in _fields(type_)}
         name = "Synchronized" + type_.__name__
         found = _synchronized_classes[type_] = type(name, (SynchronizedBase,), fields)
     return found

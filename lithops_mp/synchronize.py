@@ -162,15 +162,16 @@ class SemLock(Handle):
         eager: bool,
     ) -> tuple[Any, list[tuple[memory.Request, Any]]]:
         """How an acquire begins that brings data along: the answer, and the data."""
-        more = [request.packet for request in requests]
+        more = b"".join(request.packet for request in requests)
+        count = len(requests)
         if eager:
             end = client.clock() + protocols.EAGER
-            hint, found = client.hear_more(phrases.eager % seq, more)
+            hint, found = client.hear_more(phrases.eager % seq + more, count)
             reply = protocols.told(client, hint, seq, end)
         else:
-            bound = self.keys.acquire if block else self.keys.attempt
-            packet = bound.pack((client.id, seq))
-            reply, found = client.request_more(bound.script, packet, more)
+            attempt = self.keys.attempt
+            packet = phrases.acquire % seq if block else attempt.pack((client.id, seq))
+            reply, found = client.request_more(attempt.script, packet, more, count)
         return reply, list(zip(requests, found or (), strict=False))
 
     def _take(self, fence: int, depth: int) -> None:
@@ -211,20 +212,23 @@ class SemLock(Handle):
         if phrases.client is not client.id:
             phrases = self._phrases = protocols.Phrases(self.keys, client.id)
         seq, digits = client.stamp(), b"%d" % fence
-        commit = memory.Commit(self, client, seq) if self.dirty else None
-        bound = commit.bound if commit else self.keys.release
+        release, args = self.keys.release, (client.id, seq, fence)
+        commit = None
+        if self.dirty:
+            commit = memory.Commit(self, client, seq)
+            release, args = commit.bound, commit.args
         interrupt = None
         try:
             try:
                 if commit:
-                    reply: Any = client.call(bound, (client.id, seq, fence))
+                    reply: Any = client.call(release, args)
                 else:
                     packet = phrases.release % (seq, len(digits), digits)
-                    reply = client.request(bound.script, packet)
+                    reply = client.request(release.script, packet)
             except BaseException as error:
                 reply = error
             if reply != b"RELEASED":
-                first = Call(bound, (client.id, seq, fence))
+                first = Call(release, args)
                 interrupt = client.run(protocols.release_on(self.keys, first, reply))
         except (ValueError, AssertionError, LockLost, ObjectExpired):
             self._let_go(fence)

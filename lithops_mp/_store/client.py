@@ -153,8 +153,10 @@ class Client:
         finally:
             self.busy -= 1
 
-    def request_more(self, script: Script, packet: bytes, more: list[bytes]) -> tuple[Any, Any]:
-        """:meth:`request`, and the answers to what is sent right behind it.
+    def request_more(
+        self, script: Script, packet: bytes, more: bytes, count: int
+    ) -> tuple[Any, Any]:
+        """:meth:`request`, and the answers to ``count`` commands that are sent right behind it.
 
         None for those if anything went wrong: they might be from before the first one.
         """
@@ -162,8 +164,8 @@ class Client:
         self.round_trips += 1
         self.busy += 1
         try:
-            wire.send(b"".join((packet, *more)))
-            return wire.receive(), [wire.receive() for _ in more]
+            wire.send(packet + more)
+            return wire.receive(), [wire.receive() for _ in range(count)]
         except RedisError as error:
             wire.disconnect()
             return self._recover(script, packet, error), None
@@ -173,18 +175,18 @@ class Client:
         finally:
             self.busy -= 1
 
-    def hear_more(self, packet: bytes, more: list[bytes]) -> tuple[Reply | None, Any]:
-        """:meth:`hear`, and the answers to what is sent right behind it.
+    def hear_more(self, packet: bytes, count: int) -> tuple[Reply | None, Any]:
+        """:meth:`hear`, and the answers to ``count`` commands at the packet's end.
 
-        The server gives them when the wait is over.
+        The server carries them out when the wait is over.
         """
         wire = self._connection
         self.round_trips += 1
         self.busy += 1
         try:
-            wire.send(b"".join((packet, *more)))
+            wire.send(packet)
             reply: Reply | None = wire.receive()
-            found = [wire.receive() for _ in more]
+            found = [wire.receive() for _ in range(count)]
             return reply and reply[1].split(b"\x1f", HINT_WORDS), found
         except RedisError:
             wire.disconnect()
