@@ -17,8 +17,8 @@ from support.programs import Evidence, Log, gone, meanwhile, start
 from support.servers import PATIENCE, eventually
 
 import lithops_mp as mp
-from lithops_mp import config
-from lithops_mp._store import session
+from lithops_mp import config, popen_lithops
+from lithops_mp._store import keys, session
 from lithops_mp.errors import OwnerDied, OwnerDiedWarning
 
 KINDS = ["Lock", "RLock"]
@@ -358,6 +358,17 @@ def test_target_dies_with_its_function_and_its_lock_is_recovered(
     assert len(log.wait("acquired", waiter.pid)[2]) == 1
     assert holder.join() == -signal.SIGKILL
     assert waiter.join() == 0
+
+
+def test_process_whose_record_is_lost_is_stopped_and_its_parent_told_why(
+    evidence: Evidence, log: Log, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its supervisor finds out before its parent does, which asks more seldom.
+    monkeypatch.setattr(popen_lithops, "SAFETY", 10.0)
+    child = start(log, hold, mp.Lock())
+    evidence.server.command("DEL", keys.process(child.uid))
+    assert child.join() == -signal.SIGKILL
+    assert f"{child.process.name} is lost: its record is gone" in capfd.readouterr().err
 
 
 def test_function_killed_between_processes_is_replaced(evidence: Evidence, log: Log) -> None:
