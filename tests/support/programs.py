@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from multiprocessing import util
@@ -282,6 +283,7 @@ def meanwhile(action: Callable[[], object]) -> Iterator[None]:
         try:
             action()
         except BaseException as error:
+            traceback.print_exc()  # the block may wait for what will not come now
             failures.append(error)
 
     thread = threading.Thread(target=run, daemon=True)

@@ -2,8 +2,8 @@
 
 pytest's own ``faulthandler_timeout`` shows 100 threads, and Lithops keeps more than
 that idle; of what a run says, only the end may be kept. So this prints last, and
-shortly: which test it is, what the main thread does, and then the threads that do
-something. It needs the interpreter lock; faulthandler's comes later and does not.
+shortly: which test it is, what it wrote last, what the main thread does, and then the
+threads that do something. It needs the interpreter lock; faulthandler's comes later and does not.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ import time
 import traceback
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-#: What is printed has so many characters at most, and so many frames of a thread.
+#: What is printed has so many characters at most, so many of them of the test's own
+#: output, and so many frames of a thread.
 REPORT = 6000
+OUTPUT = 1000
 FRAMES = 10
 
 
@@ -39,7 +42,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     # Output is not captured yet.
-    watchdog = Watchdog(config.getoption("--hang-limit"), os.dup(1))
+    capture = config.pluginmanager.getplugin("capturemanager")
+    watchdog = Watchdog(config.getoption("--hang-limit"), os.dup(1), capture)
     config.pluginmanager.register(watchdog)
     watchdog.start()
 
@@ -47,10 +51,11 @@ def pytest_configure(config: pytest.Config) -> None:
 class Watchdog(threading.Thread):
     """Ends the run if one test takes longer than ``limit``; ``fd`` is the terminal."""
 
-    def __init__(self, limit: float, fd: int) -> None:
+    def __init__(self, limit: float, fd: int, capture: Any) -> None:
         super().__init__(name="watchdog", daemon=True)
         self._limit = limit
         self._fd = fd
+        self._capture = capture
         self._what = ""
         self._deadline: float | None = None  # nobody waits for us yet
         self._changed = threading.Condition()
@@ -77,11 +82,19 @@ class Watchdog(threading.Thread):
                 left = self._deadline and max(0.0, self._deadline - time.monotonic())
                 self._changed.wait(left)
             try:
-                report = f"\n\n{self._what} hangs: it took more than {self._limit:g} s.\n{stacks()}"
+                title = f"\n\n{self._what} hangs: it took more than {self._limit:g} s.\n"
+                report = f"{title}{self._output()}{stacks()}"
                 os.write(self._fd, report[:REPORT].encode() + b"\n")
             finally:
                 kill_descendants(os.getpid())
                 os._exit(1)
+
+    def _output(self) -> str:
+        """What the test wrote last, unless a fixture of its own has it."""
+        found = ""
+        with contextlib.suppress(Exception):  # the test has not expected us to read it
+            found = "".join(self._capture.read_global_capture())
+        return f"\nIts output\n{found[-OUTPUT:]}\n" if found else ""
 
 
 def stacks() -> str:
