@@ -9,12 +9,11 @@ from pathlib import Path
 
 from support.servers import alive, eventually
 
-#: Here the time is up as soon as the main thread is stuck, and all others wait.
+#: The time is up as soon as the main thread is stuck here, and all others wait.
 STUCK = """
 import atexit, queue, subprocess, sys, threading, time
 
 def stuck_here():
-    threading.Thread(target=end_the_time).start()
     threading.Event().wait()
 
 def end_the_time():
@@ -31,6 +30,8 @@ def end_the_time():
 
 def names(frame):
     return [*names(frame.f_back), frame.f_code.co_name] if frame else []
+
+threading.Thread(target=end_the_time, daemon=True).start()
 """
 
 IN_A_TEST = """
