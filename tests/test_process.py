@@ -564,8 +564,8 @@ def test_function_that_ends_before_it_begins_is_a_lost_process(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """Lithops reports nothing about a function that its machine has killed."""
-    runtime = tmp_path / "python"
-    runtime.write_text(f'#!/bin/sh\n[ "$2" = run_job ] && kill -9 $$\nexec {sys.executable} "$@"\n')
+    runtime, python = tmp_path / "python", popen_lithops.interpreter()
+    runtime.write_text(f'#!/bin/sh\n[ "$2" = run_job ] && kill -9 $$\nexec {python} "$@"\n')
     runtime.chmod(0o755)
     config.set_parameter(config.LITHOPS_CONFIG, {"localhost": {"runtime": str(runtime)}})
     process = run(int, name="the one")

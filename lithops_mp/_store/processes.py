@@ -68,9 +68,17 @@ def beat(client: Client, uid: str, ttl: int, *, frozen: bool = False) -> bool:
     return bool(client.call(*sign(uid, ttl, frozen=frozen))[0] == b"OK")
 
 
-def renew(client: Client, uid: str) -> None:
-    """Keep what a living process refers to."""
+def renew(client: Client, uid: str, ttl: int) -> None:
+    """Keep what a living process refers to, and its children that nobody has claimed yet."""
     client.calls([families.renew(ref) for ref in _objects(client, uid)])
+    children = [child.decode() for child in client.plain("SMEMBERS", keys.children(uid))]
+    asked = script("process/status")
+    replies = client.calls([(asked.on(keys.process(child)), ()) for child in children])
+    for child, reply in zip(children, replies, strict=True):
+        if reply[0] == b"STARTING":
+            kept = keys.process(child), keys.spec(child), keys.objects(child)
+            client.plains(*(("PEXPIRE", key, ttl) for key in kept))
+            client.calls([families.renew(ref) for ref in _objects(client, child)])
 
 
 def finish(client: Client, uid: str, code: int, why: str) -> int:

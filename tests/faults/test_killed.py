@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import warnings
 from pathlib import Path
@@ -390,7 +389,7 @@ def test_function_that_dies_before_it_claims_its_process_is_replaced(
 ) -> None:
     # As it happens when another program replaces the copy of Lithops that it imports.
     marker, runtime = tmp_path / "failed", tmp_path / "python"
-    runtime.write_text(FAILS_ONCE.format(marker=marker, python=sys.executable))
+    runtime.write_text(FAILS_ONCE.format(marker=marker, python=popen_lithops.interpreter()))
     runtime.chmod(0o755)
     config.set_parameter(config.LITHOPS_CONFIG, {"localhost": {"runtime": str(runtime)}})
     try:
