@@ -279,6 +279,7 @@ class Session:
             keeper.stop(self._keeper)
         if self.own_keeper:
             with contextlib.suppress(ServerUnavailable):
+                processes.finish(self.client, self.uid, 0, "")
                 processes.close(self.client, self.uid, self.ttl, "")
                 processes.forget(self.client, self.uid)
                 if self.uid == self.program:

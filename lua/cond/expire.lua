@@ -10,8 +10,8 @@
 -- ARGV[2] seq       number of this request
 -- ARGV[3] ticket    of the wait
 -- Reply EXPIRED QUEUED owner fence | EXPIRED ACQUIRED fence [died]
--- Reply NOTIFIED QUEUED owner fence | NOTIFIED ACQUIRED fence | FORGOTTEN | STALE
--- Reply GONE | VERSION fmt
+-- Reply NOTIFIED QUEUED owner fence | NOTIFIED ACQUIRED fence [died]
+-- Reply FORGOTTEN | STALE | GONE | VERSION fmt
 -- I1 value > 0 implies no waiters
 -- I3 repeating a request changes nothing
 -- I7 a ticket is in the waiting area, in the lock's line or its owner: one of them
@@ -33,7 +33,9 @@ if redis.call('LREM', waiters, 1, ticket) == 1 then
     fence = tostring(fence + 1)
     redis.call('HSET', lock, 'value', 0, 'fence', fence, 'owner', ticket,
                mine, record(seq, {why}))
-    return {why, 'ACQUIRED', fence, obituary(owner)}
+    local died = obituary(owner)
+    mourn(lock, fence, died)
+    return {why, 'ACQUIRED', fence, died}
   end
   enqueue(lock, line, ticket)
   redis.call('HSET', lock, mine, record(seq, {why}))
@@ -41,7 +43,7 @@ if redis.call('LREM', waiters, 1, ticket) == 1 then
 end
 local reply
 if owner == ticket then
-  reply = {why, 'ACQUIRED', fence}
+  reply = {why, 'ACQUIRED', fence, news(lock, fence)}
 elseif redis.call('LPOS', line, ticket) then
   reply = {why, 'QUEUED', owner, fence}
 elseif client_of(owner) == client then

@@ -31,7 +31,7 @@ if again then
   if again[1] ~= 'WAITING' then return again end
   if redis.call('LPOS', waiters, ticket) then return {'WAITING', owner, s[3]} end
   if redis.call('LPOS', line, ticket) then return {'QUEUED', owner, s[3]} end
-  if owner == ticket then return {'ACQUIRED', s[3]} end
+  if owner == ticket then return {'ACQUIRED', s[3], news(lock, s[3])} end
   -- Taken for dead and struck off: the caller may have missed a notify.
   return {'FORGOTTEN'}
 end

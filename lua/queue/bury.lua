@@ -41,6 +41,10 @@ local function used_of(client, seq, count)
   if not known or known[1] < seq then return 0 end
   return known[1] == seq and known[2] or count
 end
+-- A process that was seen to end asks no more: what is read of it now was on its way,
+-- and would take a message with it. A number that comes after all of its own says so.
+local over = '999999999999G'
+if seen then redis.call('HSET', state, 't:' .. process, over) end
 -- Bounded by the fields of the state.
 for _, field in ipairs(redis.call('HKEYS', state)) do
   local client = string.match(field, '^t:(.+)')
@@ -54,6 +58,7 @@ for _, field in ipairs(redis.call('HKEYS', state)) do
       for i = 1, used do discard(state, blobs, elements[i]) end
       give_back(state, waiters, items, elements, used + 1)
     end
+    if seen then redis.call('HSET', state, field, over) end
   end
 end
 return {'BURIED'}

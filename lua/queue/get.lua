@@ -36,6 +36,8 @@ end
 local max, room, held, reader, eof = tonumber(s[2]), tonumber(s[3]), tonumber(s[4]), s[5], s[6]
 local ttl, last = s[7], s[8]
 local process = string.match(client, '^[^.]+')
+-- Its first request here: was its process seen to end before it was read?
+if not last then last = redis.call('HGET', state, 't:' .. process) end
 local new = not last or last < seq
 
 -- The ways of a first request for one message, which is there or not, come before any

@@ -65,7 +65,7 @@ end
 if not new then
   local again = replayed(last, seq)
   if again[1] ~= 'QUEUED' then return again end
-  if owner == ticket then return {'ACQUIRED', fence} end
+  if owner == ticket then return {'ACQUIRED', fence, news(state, fence)} end
   local granted = redis.call('HGET', state, 'g:' .. ticket)
   if granted then
     -- Seen: from here on the unit is the client's own.
@@ -84,7 +84,9 @@ if not new then
 end
 if value ~= '0' then
   fence = tostring(fence + 1)
-  local reply = {'ACQUIRED', fence, obituary(owner)}
+  local died = obituary(owner)
+  local reply = {'ACQUIRED', fence, died}
+  mourn(state, fence, died)
   redis.call('HSET', state, 'value', value - 1, 'owner', kind == 'sem' and '' or ticket,
              'fence', fence, mine, record(seq, reply))
   return reply

@@ -102,9 +102,11 @@ class SemRules(Rules):
             held = dict(seat.node.held).get(self.key)
             if held is None or seat.sent or not seat.alive:
                 continue
-            client, fence = held
+            client, (fence, died) = held
             if s["owner"] and client_of(s["owner"]) == client and s["fence"] == str(fence):
                 holders.append(client)
+                if s.get("died", "").startswith(f"{fence}\x1f") and not died:
+                    return f"{client} was not told that the holder before it died"
             elif client.partition(".")[0] not in world.dead:
                 return f"mutual exclusion: {client} holds fence {fence}, the state says {s}"
         return f"mutual exclusion: {holders}" if len(holders) > 1 else None

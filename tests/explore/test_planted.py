@@ -61,9 +61,23 @@ PLANTS = {
     ),
     "acquire does not see that it was granted": Plant(
         "sem/acquire",
-        "if owner == ticket then return {'ACQUIRED', fence} end",
+        "if owner == ticket then return {'ACQUIRED', fence, news(state, fence)} end",
         LOCKS,
         "owns the lock",
+    ),
+    "only the hint says that the last holder died": Plant(
+        "sem/acquire",
+        "if owner == ticket then return {'ACQUIRED', fence, news(state, fence)} end",
+        on_sem(*[locker()] * 3),
+        "was not told",
+        "if owner == ticket then return {'ACQUIRED', fence} end",
+    ),
+    "a wait that timed out is not told that the last holder died": Plant(
+        "cond/expire",
+        "reply = {why, 'ACQUIRED', fence, news(lock, fence)}",
+        on_cond(taker(timeout=1.0), maker(), faults=frozenset({"crash"})),
+        "was not told",
+        "reply = {why, 'ACQUIRED', fence}",
     ),
     "WOULD_BLOCK is not written down": Plant(
         "sem/acquire",

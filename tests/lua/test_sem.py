@@ -54,6 +54,16 @@ CASES = [
         [*NO_UNIT, acquire("B.0", 1, "sem"), release("A.0", 1, 0, "sem", 9)],
     ),
     Case("ACQUIRED 3 died", acquire("B.0", 1), [*HELD, bury("A")]),
+    # Whoever asks, because a hint or an answer was lost, is told how the last one died.
+    Case("ACQUIRED 2 died", acquire("B.0", 1), [*LINE, bury("A")]),
+    Case("ACQUIRED 2 died", cancel("B.0", 1), [*LINE, bury("A")]),
+    Case("ACQUIRED 3 died", acquire("C.0", 1), [*LINE, bury("A"), cancel("B.0", 1, keep=0)]),
+    Case("ACQUIRED 3", acquire("C.0", 1), [*LINE, bury("A"), release("B.0", 2, 2)]),
+    Case(
+        "ACQUIRED 3 died",
+        acquire("C.0", 1),
+        [*HELD, acquire("B.0", 1), bury("A"), cancel("B.0", 1, keep=0)],
+    ),
     Case("RELEASED", release("A.0", 2, 1), HELD),
     Case("RELEASED", release("A.0", 2, 1), LINE),
     Case("RELEASED", release("B.0", 1, 0), HELD),

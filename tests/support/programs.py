@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from multiprocessing import util
@@ -130,7 +131,7 @@ class Log:
 
     def wait(self, *start: object) -> list[Any]:
         """That line, as soon as it is there."""
-        return eventually(lambda: self.find(*start), f"{start} among {self.lines()}")
+        return eventually(lambda: self.find(*start), lambda: f"{start} among {self.lines()}")
 
 
 class Child:
@@ -260,7 +261,7 @@ class Evidence:
 
     def wait_empty(self) -> None:
         """Wait until no key is left."""
-        eventually(lambda: not self.all_keys(), f"no key, but there are {self.all_keys()}")
+        eventually(lambda: not self.all_keys(), lambda: f"no key, but there are {self.all_keys()}")
 
 
 def ident_of(handle: Any) -> str:
@@ -284,6 +285,7 @@ def meanwhile(action: Callable[[], object]) -> Iterator[None]:
         try:
             action()
         except BaseException as error:
+            traceback.print_exc()  # the block may wait for what will not come now
             failures.append(error)
 
     thread = threading.Thread(target=run, daemon=True)
@@ -377,7 +379,9 @@ class Program:
 
     def wait_nothing_left(self) -> None:
         """Wait until none of its processes is left."""
-        eventually(lambda: not self.family(), f"nothing left, but there are {self.family()}")
+        eventually(
+            lambda: not self.family(), lambda: f"nothing left, but there are {self.family()}"
+        )
 
     def one(self, word: str) -> int:
         """The pid of the one process of its family with a word in its command line."""
