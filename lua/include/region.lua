@@ -9,11 +9,11 @@ local function flaw(fmt, size, items, ranges, client, seq)
   if redis.call('STRLEN', items) ~= tonumber(size) then return {'GONE'} end
   if #ranges == 0 and redis.call('EXISTS', stage_of(items, client, seq)) == 0 then return {'GONE'} end
 end
-local function write(items, ranges, ttl, client, seq)
+local function write(state, items, ranges, client, seq)
   -- Bounded by what one request brings.
   for i = 1, #ranges, 2 do redis.call('SETRANGE', items, ranges[i], ranges[i + 1]) end
   if #ranges == 0 then
     redis.call('RENAME', stage_of(items, client, seq), items)
-    redis.call('PEXPIRE', items, ttl)
+    redis.call('PEXPIRE', items, redis.call('HGET', state, 'ttl'))
   end
 end

@@ -44,15 +44,15 @@ if s[2] == '' or s[3] ~= fence then
 end
 
 -- All regions are looked at before any is written. Bounded by what the holder changed.
-local answer, found = keep and 'KEPT' or 'RELEASED', {}
+local answer, versions = keep and 'KEPT' or 'RELEASED', {}
 for i = 1, #changes do
-  local r = redis.call('HMGET', keys[2 * i + 1], 'fmt', 'size', 'version', 'ttl')
+  local r = redis.call('HMGET', keys[2 * i + 1], 'fmt', 'size', 'version')
   if flaw(r[1], r[2], keys[2 * i + 2], changes[i], client, seq) then answer = 'VANISHED' end
-  found[i] = r
+  versions[i] = r[3]
 end
 for i = 1, answer == 'VANISHED' and 0 or #changes do
-  write(keys[2 * i + 2], changes[i], found[i][4], client, seq)
-  redis.call('HSET', keys[2 * i + 1], 'version', found[i][3] + 1)
+  write(keys[2 * i + 1], keys[2 * i + 2], changes[i], client, seq)
+  redis.call('HSET', keys[2 * i + 1], 'version', versions[i] + 1)
 end
 if keep then
   redis.call('HSET', state, mine, seq .. '\31' .. answer)

@@ -81,7 +81,7 @@ elseif what == 'max' then now = less(was, operand) and operand or was
 elseif what == 'min' then now = less(operand, was) and operand or was
 end
 if now ~= was then
-  write(items, {offset, now})
+  write(state, items, {offset, now})
   redis.call('HSET', state, 'version', s[3] + 1)
 end
 redis.call('HSET', state, mine, seq .. '\31WAS\31' .. was)

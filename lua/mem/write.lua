@@ -16,8 +16,8 @@ local guard, state, items = KEYS[1], KEYS[2], KEYS[3]
 local client, seq, ranges = ARGV[1], ARGV[2], cmsgpack.unpack(ARGV[3])
 
 local mine = 'r:' .. client
-local s = redis.call('HMGET', state, 'fmt', 'size', 'version', 'ttl', mine)
-local last = s[5]
+local s = redis.call('HMGET', state, 'fmt', 'size', 'version', mine)
+local last = s[4]
 if last and last >= seq then
   if #ranges == 0 then redis.call('UNLINK', stage_of(items, client, seq)) end
   return string.sub(last, 1, 12) == seq and string.match(last, '\31(%u+)') or 'STALE'
@@ -34,6 +34,6 @@ if guard ~= state then
     return 'BUSY'
   end
 end
-write(items, ranges, s[4], client, seq)
+write(state, items, ranges, client, seq)
 redis.call('HSET', state, 'version', s[3] + 1, mine, seq .. '\31WROTE')
 return 'WROTE'

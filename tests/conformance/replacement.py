@@ -19,7 +19,6 @@ from . import standins
 class _Replacement(types.ModuleType):
     Queue = JoinableQueue = staticmethod(standins.Queue)
     Pipe = staticmethod(standins.Pipe)
-    Value = staticmethod(standins.Value)
     heap = standins.heap
 
     _CPYTHONS = (
@@ -51,4 +50,6 @@ multiprocessing = _Replacement("multiprocessing")
 def import_with_replacement(name: str, *args: Any, **kwargs: Any) -> Any:
     """``__import__`` for the tests."""
     found = builtins.__import__(name, *args, **kwargs)
+    if found.__name__ == "multiprocessing.sharedctypes":
+        return importlib.import_module("lithops_mp.sharedctypes")
     return multiprocessing if found.__name__ == "multiprocessing" else found

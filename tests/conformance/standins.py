@@ -1,9 +1,9 @@
 """Test equipment: the means by which CPython's tests observe a Process or a Condition.
 
-Many of those tests have a child report through a Queue, a Pipe, a Value or a
-piece of shared memory, none of which exists here yet. These stand-ins carry the
-reports: plain Redis lists and strings on the program's own server, without any
-of the guarantees (a reply that is lost loses an item). Parts 2 and 3 replace
+Many of those tests have a child report through a Queue, a Pipe or a piece of shared
+memory, none of which exists here yet. These stand-ins carry the reports: plain Redis
+lists and strings on the program's own server, without any of the guarantees (a reply
+that is lost loses an item). Parts 2 and 3 replace
 them with the real thing; no test of the suite is run *for* them, and
 ``exclusions.py`` lists those whose subject they are.
 """
@@ -110,22 +110,6 @@ class Connection:
 def Pipe(duplex: bool = True) -> tuple[Connection, Connection]:
     one, other = _List(), _List()
     return Connection(one, other), Connection(other, one)
-
-
-class Value:
-    """A value that is read and written whole; ``value += 1`` needs a lock around it."""
-
-    def __init__(self, typecode: Any, value: Any = 0, *, lock: Any = True) -> None:
-        self._key = f"test:{secrets.token_hex(8)}"
-        self.value = value
-
-    @property
-    def value(self) -> Any:
-        return pickle.loads(_redis("GET", self._key))
-
-    @value.setter
-    def value(self, value: Any) -> None:
-        _redis("SET", self._key, pickle.dumps(value), "PX", _LIFETIME_MS)
 
 
 class _Memory:

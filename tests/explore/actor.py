@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from lithops_mp import protocols
 from lithops_mp._store.commands import Block, Call, Watch
+from lithops_mp.memory import MemKeys
 
 
 class Put(NamedTuple):
@@ -152,6 +153,7 @@ class Actor:
 _CONSTANT = (
     *(Me, GeneratorType),
     *(protocols.SemKeys, protocols.CondKeys, protocols.EventKeys, protocols.BarrierKeys),
+    MemKeys,
 )
 
 #: Points in time count as distances from now.

@@ -21,6 +21,7 @@ local read = {
   zset = function(k) return redis.call('ZRANGE', k, 0, -1, 'WITHSCORES') end,
   list = function(k) return redis.call('LRANGE', k, 0, -1) end,
   set = function(k) return redis.call('SMEMBERS', k) end,
+  string = function(k) return redis.call('GET', k) end,
   stream = function(k) return redis.call('XRANGE', k, '-', '+') end,
 }
 local all = {}
@@ -45,11 +46,13 @@ def _pairs(flat: list[bytes]) -> list[tuple[bytes, bytes]]:
 def _readable(kind: str, raw: Any) -> Any:
     """A key's value as plain text, hashable once frozen by :func:`_frozen`."""
     if kind == "hash":
-        return {name.decode(): value.decode() for name, value in _pairs(raw)}
+        return {name.decode(): value.decode("latin-1") for name, value in _pairs(raw)}
     if kind == "zset":
         return tuple((member.decode(), float(score)) for member, score in _pairs(raw))
     if kind == "stream":
         return tuple(entry[0].decode() for entry in raw)
+    if kind == "string":
+        return raw.decode("latin-1")
     members = [member.decode() for member in raw]
     return tuple(sorted(members) if kind == "set" else members)
 

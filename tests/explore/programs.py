@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from lithops_mp import protocols
+from lithops_mp import memory, protocols
 from lithops_mp._store import families, keys
+from lithops_mp._store.commands import Call
 from lithops_mp._store.families import Ref
+from lithops_mp.memory import MemKeys
 from lithops_mp.protocols import BarrierKeys, CondKeys, EventKeys, SemKeys
 
 from .actor import Get, Me, Program, Put
 from .explorer import Rules, Scenario, Step
-from .rules import BarrierRules, CondRules, EventRules, SemRules
+from .rules import BarrierRules, CondRules, EventRules, MemRules, SemRules
 
 Run = Generator[Any, Any, Any]
 
 TTL = 10_000_000
-LOCK, COND, EVENT, BARRIER = "L", "L/C", "E", "B"
+LOCK, COND, EVENT, BARRIER, REGION = "L", "L/C", "E", "B", "L/M"
 
 
 # -- objects, as lithops_mp.synchronize makes them --
@@ -39,6 +41,12 @@ def make_event() -> list[Step]:
 def make_barrier(parties: int) -> list[Step]:
     fields = {"parties": parties, "phase": "filling", "actor": "", "n": 0}
     return [families.create(Ref("barrier", BARRIER), TTL, "main", fields)]
+
+
+def make_mem(kind: str) -> list[Step]:
+    fields = {"size": 4, "version": 1}
+    region = families.create(Ref("mem", REGION), TTL, "main", fields, 4, b"")
+    return [*make_sem(kind, 1, 1), region]
 
 
 # -- locks and semaphores --
@@ -138,6 +146,62 @@ def maker(kind: str = "lock", items: int = 1, count: int = 1, rounds: int = 1) -
             yield Put("items", ((yield Get("items")) or 0) + items)
             yield Put("moved", ((yield Get("moved")) or 0) + moved)
             yield from leaving(lock, me, grant)
+
+    return program
+
+
+# -- shared memory: a number that is counted up --
+
+
+def counter(kind: str = "lock", rounds: int = 1, timeout: float | None = None, eager: bool = False) -> Program:
+    """Add one under the lock, which brings the number and takes it back. How often it did."""
+    lock = SemKeys(LOCK, kind, 1)
+    region = MemKeys(REGION, lock)
+
+    def program(me: Me) -> Run:
+        done = 0
+        for _ in range(rounds):
+            if eager:
+                grant = yield from protocols.acquire_eager(lock, me)
+            else:
+                grant = yield from protocols.acquire(lock, me, True, timeout)
+            if grant is not None:
+                yield from count_up(lock, region, me, grant)
+                done += 1
+        return done
+
+    return program
+
+
+def count_up(lock: SemKeys, region: MemKeys, me: Me, grant: protocols.Grant) -> Run:
+    """Read, add and release, as the holder."""
+    name = keys.state(lock.ident)
+    me.held[name] = (me.id, grant)
+    try:
+        # In real life it is sent along with the acquire; here others may come between.
+        reply = yield Call(region.fetch, (0, 3, 0))
+        number = int.from_bytes(reply[2], "little") + 1
+        changes = {region: [0, number.to_bytes(4, "little")]}
+        interrupt = yield from memory.release(lock, me, grant.fence, changes)
+    finally:
+        del me.held[name]
+    if interrupt:
+        raise interrupt
+
+
+def adder(kind: str = "lock") -> Program:
+    """Add one in one step; under the lock, if somebody has it."""
+    lock = SemKeys(LOCK, kind, 1)
+    region = MemKeys(REGION, lock)
+    one = (1).to_bytes(4, "little")
+
+    def program(me: Me) -> Run:
+        ask = (me.id, me.stamp(), "add", "int", "<", 0, one, b"")
+        reply = yield Call(region.guarded_update, ask)
+        if reply[0] == b"BUSY":
+            grant = yield from protocols.acquire(lock, me)
+            yield from count_up(lock, region, me, grant)
+        return 1
 
     return program
 
@@ -244,6 +308,12 @@ def on_cond(*programs: Program, kind: str = "lock", **options: Any) -> Scenario:
     """Clients of a condition."""
     refs = options.pop("refs", [Ref("cond", COND), Ref("sem", LOCK)])
     return _scenario(refs, make_cond(kind), programs, CondRules(LOCK, COND, kind), options)
+
+
+def on_mem(*programs: Program, kind: str = "lock", **options: Any) -> Scenario:
+    """Clients that count up a number under a lock."""
+    refs = [Ref("mem", REGION), Ref("sem", LOCK)]
+    return _scenario(refs, make_mem(kind), programs, MemRules(LOCK, REGION, kind), options)
 
 
 def on_event(*programs: Program, sole: bool = True, **options: Any) -> Scenario:

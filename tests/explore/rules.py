@@ -198,6 +198,35 @@ class CondRules(SemRules):
         return "cond_wait" in node.waiting and not world.shared("items") and lock_is_free
 
 
+class MemRules(SemRules):
+    """A number that is counted up under a lock: every change of it adds one."""
+
+    def __init__(self, lock: str, region: str, kind: str = "lock") -> None:
+        super().__init__(lock, kind)
+        self.region = keys.state(region)
+        self.bytes = keys.items(region)
+
+    def number(self, state: State) -> int:
+        return int.from_bytes(state.content[self.bytes].encode("latin-1"), "little")
+
+    def state(self, state: State) -> str | None:
+        if not state.hash(self.region):
+            return "the region is gone"
+        # Who overwrites what he has not seen changes it, and does not add to it.
+        version = int(state.hash(self.region)["version"])
+        if self.number(state) != version - 1:
+            return f"lost update: {self.number(state)} after {version - 1} changes (I14)"
+        return super().state(state)
+
+    def end(self, world: World) -> str | None:
+        done = [seat.node.result or 0 for seat in world.seats if seat.alive]
+        number = self.number(world.state)
+        whole = not world.dead and not any(seat.node.error for seat in world.seats)
+        if number < sum(done) or (whole and number != sum(done)):
+            return f"the number is {number} after {done}"
+        return super().end(world)
+
+
 class EventRules(Rules):
     """An event. ``sole``: one client alone changes it."""
 

@@ -15,7 +15,7 @@ from lithops_mp._store.scripts import REGISTRY, script
 
 TTL = 10_000_000
 
-LOCK, COND, EVENT, BARRIER = "L", "L/C", "E", "B"
+LOCK, COND, EVENT, BARRIER, REGION = "L", "L/C", "E", "B", "L/M"
 
 _OBJECT = {
     family: {
@@ -27,13 +27,18 @@ _OBJECT = {
         "parked": keys.parked(ident),
         "blobs": keys.blobs(ident),
     }
-    for family, ident in (("sem", LOCK), ("cond", COND), ("event", EVENT), ("barrier", BARRIER))
+    for family, ident in (
+        *(("sem", LOCK), ("cond", COND), ("event", EVENT), ("barrier", BARRIER)),
+        ("mem", REGION),
+    )
 }
-#: Key names in headers -> keys, by family.
+#: Key names in headers -> keys, by family, or by script if it has names of its own.
 KEYS: dict[str, dict[str, str]] = {
     **_OBJECT,
     "object": _OBJECT["event"],
     "cond": {**_OBJECT["cond"], "lock": keys.state(LOCK), "line": keys.waiters(LOCK)},
+    "mem": {**_OBJECT["mem"], "guard": keys.state(LOCK)},
+    "mem/release": _OBJECT["sem"],
     "process": {
         "record": keys.process("A"),
         "program": keys.process("A"),
@@ -63,13 +68,16 @@ class Run(NamedTuple):
     @property
     def packet(self) -> bytes:
         found, family = script(self.name), self.name.partition("/")[0]
-        known = dict(KEYS[family])
+        known = dict(KEYS.get(self.name) or KEYS[family])
         if "client" in self.args:
             known["mailbox"] = keys.mailbox(LOCK, self.args["client"])
         args = dict(self.args)
         if "seq" in args:
             args["seq"] = number(args["seq"])
-        bound = found.on(*(known[key] for key in found.keys))
+        where = [known[key] for key in found.keys if key in known]
+        if found.keys[-1:] == ("regions*",):
+            where += keys.state(REGION), keys.items(REGION)
+        bound = found.on(*where)
         return bound.pack(tuple(args[arg] for arg in found.args))
 
 
@@ -80,12 +88,12 @@ def run(name: str, **args: Any) -> Run:
 def text(reply: Any) -> str:
     """A reply as words, numbers included, with spaces between."""
     words = reply if isinstance(reply, list) else [reply]
-    return " ".join(word.decode() if isinstance(word, bytes) else str(word) for word in words)
+    return " ".join(word.decode("latin-1") if isinstance(word, bytes) else str(word) for word in words)
 
 
-def made(ident: str, family: str, **fields: Any) -> bytes:
+def made(ident: str, family: str, *more: Any, **fields: Any) -> bytes:
     """The packet that creates an object, as ``lithops_mp.synchronize`` does."""
-    bound, args = families.create(Ref(family, ident), TTL, "main", fields)
+    bound, args = families.create(Ref(family, ident), TTL, "main", fields, *more)
     return bound.pack(args)
 
 
@@ -104,6 +112,10 @@ def event() -> list[bytes]:
 
 def barrier(parties: int = 2) -> list[bytes]:
     return [made(BARRIER, "barrier", parties=parties, phase="filling", actor="", n=0)]
+
+
+def region(data: bytes = b"", size: int = 8) -> list[bytes]:
+    return [*lock("rlock"), made(REGION, "mem", size, data, size=size, version=1)]
 
 
 def play(machine: Machine, *calls: bytes | Run, state: State | None = None) -> tuple[str, State]:

@@ -8,8 +8,8 @@ from lithops_mp._store import families, keys
 from lithops_mp._store.families import Ref
 from lithops_mp._store.scripts import REGISTRY, command
 
-from . import test_barrier, test_cond, test_event, test_sem
-from .play import BARRIER, COND, EVENT, LOCK, TTL, Case, check, event, play, run, unproduced
+from . import test_barrier, test_cond, test_event, test_mem, test_sem
+from .play import BARRIER, COND, EVENT, LOCK, REGION, TTL, Case, check, event, play, run, unproduced
 
 STATE, REFS = keys.state(EVENT), keys.refs(EVENT)
 REF = run("object/ref", member="B", ms=0, pin="")
@@ -66,6 +66,14 @@ FAMILIES = {
     "cond": (test_cond.CASES, [Ref("cond", COND), Ref("sem", LOCK)]),
     "event": (test_event.CASES, [Ref("event", EVENT)]),
     "barrier": (test_barrier.CASES, [Ref("barrier", BARRIER)]),
+    "mem": (test_mem.CASES, [Ref("mem", REGION), Ref("sem", LOCK)]),
+}
+#: What is looked at beside the object itself, or in its place.
+LOOKED_AT = {
+    **dict.fromkeys(("cond/look", "cond/bury"), [COND]),
+    "cond/expire": [LOCK],
+    "mem/fetch": [REGION],
+    "mem/release": [LOCK],  # a region that is gone must not keep the lock
 }
 
 
@@ -91,12 +99,11 @@ VERSIONED = sorted(
 def test_another_version_is_named_and_nothing_is_changed(name, case, machine):
     family = name.partition("/")[0]
     before = next(c.before for c in FAMILIES[family][0] if c.call.name == name and c.before)
-    idents = {"sem": [LOCK], "cond": [LOCK, COND], "event": [EVENT], "barrier": [BARRIER]}[family]
-    if name in ("cond/look", "cond/bury"):
-        idents = [COND]
-    if name == "cond/expire":
-        idents = [LOCK]
-    for ident in idents:
+    idents = {
+        **{"sem": [LOCK], "cond": [LOCK, COND], "event": [EVENT], "barrier": [BARRIER]},
+        "mem": [LOCK, REGION],
+    }[family]
+    for ident in LOOKED_AT.get(name, idents):
         changed = command("HSET", keys.state(ident), "fmt", "other/9")
         _, state = play(machine, *before, changed)
         reply, after = play(machine, case.call, state=state)
