@@ -148,7 +148,7 @@ def _memory(stage: Stage) -> list[dict[str, Any]]:
 
     array = Array("d", MILLION)
     array[:] = [1.5] * MILLION
-    ident = array.get_obj()._access.region.ref.ident
+    ident = array.get_obj()._b_access_.region.ref.ident
     used = float(stage.site.redis.memory_usage(keys.items(ident)))
     rows = []
     for name, kind, size in (("floor", FLOOR, 8.0 * MILLION), ("lithops_mp", OURS, used)):

@@ -69,7 +69,7 @@ def Array(typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True, 
 def copy(obj: Any) -> Any:
     """A new shared object without a lock, with the value of a shared or ctypes object."""
     if isinstance(obj, View):
-        return _new(obj._type, obj._read())
+        return _new(obj._b_type_, obj._b_read_())
     return _new(type(obj), bytes(obj))
 
 
@@ -86,7 +86,7 @@ def synchronized(obj: Any, lock: Any = None, ctx: Any = None) -> Any:
         return SynchronizedString(obj, lock, ctx)
     if isinstance(obj, ArrayView):
         return SynchronizedArray(obj, lock, ctx)
-    return _synchronized_record(obj._type)(obj, lock, ctx)
+    return _synchronized_record(obj._b_type_)(obj, lock, ctx)
 
 
 def _lock(lock: Any, ctx: Any) -> Any:
@@ -148,7 +148,7 @@ def _is_plain(type_: Any) -> bool:
 def _packed(type_: Any, value: Any) -> bytes:
     """One element, as its bytes."""
     cells = (type_ * 1)()
-    cells[0] = value._load() if isinstance(value, View) else value
+    cells[0] = value._b_load_() if isinstance(value, View) else value
     return bytes(cells)
 
 
@@ -169,7 +169,7 @@ def _packed_all(type_: Any, count: int, values: Any) -> Buffer:
         except (TypeError, OverflowError):
             pass
     if not _is_plain(type_):
-        values = [value._load() if isinstance(value, View) else value for value in values]
+        values = [value._b_load_() if isinstance(value, View) else value for value in values]
     cells = (type_ * count)()
     cells[:] = values
     return bytes(cells)
@@ -221,34 +221,36 @@ def _changed(type_: Any, what: str, was: bytes, operand: bytes, expected: bytes)
 
 
 class View:
-    """A ctypes object, or a part of one, whose bytes are in a region."""
+    """A ctypes object, or a part of one, whose bytes are in a region.
+
+    What is its own is named as in ctypes, so that it hides no field of a structure.
+    """
 
     def __init__(self, type_: Any, access: Access, offset: int) -> None:
-        # As a structure's fields, names may be anything.
         size = ctypes.sizeof(type_)
-        self.__dict__.update(_type=type_, _access=access, _offset=offset, _size=size)
+        self.__dict__.update(_b_type_=type_, _b_access_=access, _b_offset_=offset, _b_size_=size)
 
-    _type: Any
-    _access: Access
-    _offset: int
-    _size: int
+    _b_type_: Any
+    _b_access_: Access
+    _b_offset_: int
+    _b_size_: int
 
-    def _read(self) -> Buffer:
-        return self._access.read(self._offset, self._size)
+    def _b_read_(self) -> Buffer:
+        return self._b_access_.read(self._b_offset_, self._b_size_)
 
-    def _load(self) -> Any:
+    def _b_load_(self) -> Any:
         """A ctypes object with its present value."""
-        return self._type.from_buffer_copy(self._read())
+        return self._b_type_.from_buffer_copy(self._b_read_())
 
-    def _through(self, access: Access) -> View:
+    def _b_through_(self, access: Access) -> View:
         """The same object, in another way."""
-        return type(self)(self._type, access, self._offset)
+        return type(self)(self._b_type_, access, self._b_offset_)
 
     def __reduce__(self) -> Any:
-        return _arrived, (_described(self._type), self._access.region, self._offset)
+        return _arrived, (_described(self._b_type_), self._b_access_.region, self._b_offset_)
 
     def __repr__(self) -> str:
-        return f"<shared {self._type.__name__} at {self._offset} of {self._access.region.ref}>"
+        return f"<shared {self._b_type_.__name__} at {self._b_offset_} of {self._b_access_.region.ref}>"
 
 
 class ScalarView(View):
@@ -257,17 +259,17 @@ class ScalarView(View):
     @property
     def value(self) -> Any:
         """The value; one round trip without the lock."""
-        type_ = self._type
-        return type_.from_buffer_copy(self._access.read(self._offset, self._size)).value
+        type_ = self._b_type_
+        return type_.from_buffer_copy(self._b_access_.read(self._b_offset_, self._b_size_)).value
 
     @value.setter
     def value(self, value: Any) -> None:
-        cell = self._type()
+        cell = self._b_type_()
         cell.value = value
-        self._access.write([self._offset, bytes(cell)])
+        self._b_access_.write([self._b_offset_, bytes(cell)])
 
     def _update(self, what: str, *values: Any) -> Any:
-        return _update(self._type, self._access, self._offset, what, *values)
+        return _update(self._b_type_, self._b_access_, self._b_offset_, what, *values)
 
     def add(self, value: Any) -> Any:
         """Add, and return what it was."""
@@ -291,9 +293,9 @@ class ScalarView(View):
 
     def __repr__(self) -> str:
         try:
-            return repr(self._load())
+            return repr(self._b_load_())
         except Exception:
-            return f"{self._type.__name__}(unknown)"
+            return f"{self._b_type_.__name__}(unknown)"
 
 
 class ArrayView(View):
@@ -308,29 +310,29 @@ class ArrayView(View):
     _step: int  # bytes from one to the next
 
     def __len__(self) -> int:
-        return int(self._type._length_)
+        return int(self._b_type_._length_)
 
-    def _at(self, index: Any) -> int:
+    def _at(self, index: Any, kind: str = "integers") -> int:
         try:
             place = operator.index(index)
         except TypeError:
-            raise TypeError("indices must be integers") from None
+            raise TypeError(f"indices must be {kind}") from None
         if place < 0:
             place += len(self)
         if not 0 <= place < len(self):
             raise IndexError("invalid index")
-        return self._offset + place * self._step
+        return self._b_offset_ + place * self._step
 
     def __getitem__(self, index: Any) -> Any:
         if not isinstance(index, slice):
-            return _get(self._element, self._access, self._at(index))
+            return _get(self._element, self._b_access_, self._at(index))
         places = range(*index.indices(len(self)))
         if not _is_plain(self._element):
             return [self[place] for place in places]
         if not places:
             return (self._element * 0)()[:]
         low, high = min(places[0], places[-1]), max(places[0], places[-1]) + 1
-        data = self._access.read(self._offset + low * self._step, (high - low) * self._step)
+        data = self._b_access_.read(self._b_offset_ + low * self._step, (high - low) * self._step)
         code = self._element._type_
         if code in _KINDS and self._element is typecode_to_type.get(code):
             return memoryview(data).cast(code)[:: places.step].tolist()
@@ -338,20 +340,21 @@ class ArrayView(View):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if not isinstance(index, slice):
-            self._access.write([self._at(index), _packed(self._element, value)])
+            place = self._at(index, "integer")  # so ctypes words it
+            self._b_access_.write([place, _packed(self._element, value)])
             return
         places = range(*index.indices(len(self)))
         data = _packed_all(self._element, len(places), value)
-        start, size = self._offset, self._step
+        start, size = self._b_offset_, self._step
         if not places:
             return
         if places.step == 1:
-            self._access.write([start + places[0] * size, data])
+            self._b_access_.write([start + places[0] * size, data])
             return
         ranges: list[Any] = []
         for number, place in enumerate(places):
             ranges += start + place * size, data[number * size : (number + 1) * size]
-        self._access.write(ranges)
+        self._b_access_.write(ranges)
 
     def __delitem__(self, index: Any) -> None:
         raise TypeError("Array does not support item deletion")
@@ -363,7 +366,7 @@ class ArrayView(View):
         return iter(self[::-1])
 
     def _update(self, index: Any, what: str, *values: Any) -> Any:
-        return _update(self._element, self._access, self._at(index), what, *values)
+        return _update(self._element, self._b_access_, self._at(index), what, *values)
 
     def add(self, index: int, value: Any) -> Any:
         """Add to an element, and return what it was."""
@@ -392,14 +395,14 @@ class TextView(ArrayView):
     @property
     def value(self) -> Any:
         """Up to the first NUL."""
-        return self._load().value
+        return self._b_load_().value
 
     @value.setter
     def value(self, value: Any) -> None:
-        cells = self._type()
+        cells = self._b_type_()
         cells.value = value
         # As in ctypes, what comes after the NUL stays.
-        self._access.write([self._offset, bytes(cells)[: (len(value) + 1) * self._step]])
+        self._b_access_.write([self._b_offset_, bytes(cells)[: (len(value) + 1) * self._step]])
 
 
 class StringView(TextView):
@@ -408,44 +411,42 @@ class StringView(TextView):
     @property
     def raw(self) -> Any:
         """All of it."""
-        return self._load().raw
+        return self._b_load_().raw
 
     @raw.setter
     def raw(self, value: Any) -> None:
-        cells = self._type()
+        cells = self._b_type_()
         cells.raw = value
-        self._access.write([self._offset, cells.raw[: len(memoryview(value).cast("B"))]])
+        self._b_access_.write([self._b_offset_, cells.raw[: len(memoryview(value).cast("B"))]])
 
 
 class RecordView(View):
     """A structure or union; its fields are properties of a subclass (:func:`_record`)."""
 
-    def _set(self, name: str, value: Any) -> None:
-        field, offset = getattr(self._type, name), self._offset
-        type_ = _fields(self._type)[name]
-        if field.size >> 16:
-            # A field of bits: its neighbours are written with it, as in C.
-            size = ctypes.sizeof(type_)
-            whole = self._load()
-            setattr(whole, name, value)
-            data = bytes(whole)[field.offset : field.offset + size]
-        else:
-            whole = self._type()
-            setattr(whole, name, value._load() if isinstance(value, View) else value)
-            data = bytes(whole)[field.offset : field.offset + field.size]
-        self._access.write([offset + field.offset, data])
+    def _b_get_(self, name: str) -> Any:
+        field, type_ = getattr(self._b_type_, name), _fields(self._b_type_)[name]
+        if field.size >> 16:  # a field of bits
+            return getattr(self._b_load_(), name)
+        found = _get(type_, self._b_access_, self._b_offset_ + field.offset)
+        return found.value if isinstance(found, TextView) else found
 
-    def _get(self, name: str) -> Any:
-        field = getattr(self._type, name)
-        if field.size >> 16:
-            return getattr(self._load(), name)
-        return _get(_fields(self._type)[name], self._access, self._offset + field.offset)
+    def _b_set_(self, name: str, value: Any) -> None:
+        field, type_ = getattr(self._b_type_, name), _fields(self._b_type_)[name]
+        size = ctypes.sizeof(type_)
+        # Of a field of bits the neighbours are written with it, as in C.
+        whole = self._b_load_() if field.size >> 16 else self._b_type_()
+        setattr(whole, name, value._b_load_() if isinstance(value, View) else value)
+        if issubclass(type_, ctypes.Array) and type_._type_ in (ctypes.c_char, ctypes.c_wchar):
+            # As in ctypes, what comes after the NUL stays.
+            size = min(size, (len(getattr(whole, name)) + 1) * ctypes.sizeof(type_._type_))
+        data = bytes(whole)[field.offset : field.offset + size]
+        self._b_access_.write([self._b_offset_ + field.offset, data])
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in _fields(self._type):  # as ctypes, whose objects have a __dict__
+        if name not in _fields(self._b_type_):  # as ctypes, whose objects have a __dict__
             self.__dict__[name] = value
         else:
-            self._set(name, value)
+            self._b_set_(name, value)
 
 
 @functools.lru_cache(maxsize=256)
@@ -470,7 +471,7 @@ def _property(name: str) -> property:
 
 def _field(name: str) -> property:
     return property(
-        lambda self: self._get(name), lambda self, value: RecordView._set(self, name, value)
+        lambda self: self._b_get_(name), lambda self, value: RecordView._b_set_(self, name, value)
     )
 
 
@@ -534,11 +535,11 @@ class SynchronizedBase(_mp.SynchronizedBase):
 
     def __init__(self, obj: View, lock: Any = None, ctx: Any = None) -> None:
         super().__init__(obj, lock or _lock(None, ctx), ctx)
-        region, engine = obj._access.region, _engine(self._lock)
+        region, engine = obj._b_access_.region, _engine(self._lock)
         if engine is not None:
             region.attach(engine)
         ours = engine is not None and region.lock is engine
-        self._safe = obj._through(Guarded(region) if ours else Locked(region, self._lock))
+        self._safe = obj._b_through_(Guarded(region) if ours else Locked(region, self._lock))
 
     def __reduce__(self) -> Any:
         return synchronized, (self._obj, self._lock)
