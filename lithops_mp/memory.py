@@ -102,8 +102,8 @@ class Region(Handle):
         self.size = size
         self.lock: SemLock | None = None
         self.keys = MemKeys(ref.ident)
-        #: Is it to be asked for when the lock is acquired? If it was used the last time.
-        self.wanted = True
+        #: Is it to be asked for when the lock is acquired? If it was used the last times.
+        self.wanted = self._used = True
         self._whole = command("GETRANGE", self.keys.bytes, 0, size - 1)
         self.forget()
         if lock is not None:
@@ -231,7 +231,7 @@ class Region(Handle):
 
     def arrived(self, request: Request, reply: Any, fence: int) -> bool:
         """What it brought, which is true if the lock was granted before. False if nothing."""
-        self.wanted = False
+        self.wanted, self._used = self._used, False
         if type(reply) is bytes:
             if len(reply) != self.size:
                 return False
@@ -273,7 +273,7 @@ class Region(Handle):
         assert self.lock is not None
         if self._checked != self.lock.fence:
             self._check(self.lock.fence)
-        self.wanted = True
+        self.wanted = self._used = True
         if self._all or start == stop:
             return
         low = start // PAGE * PAGE

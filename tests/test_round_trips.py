@@ -13,6 +13,7 @@ from support.servers import Server, eventually, running
 import lithops_mp as mp
 from lithops_mp import protocols
 from lithops_mp._store import session
+from lithops_mp.memory import PAGE
 
 #: What a client of ours sends. The commands inside scripts are counted apart.
 COMMANDS = ("evalsha", "eval", "script|load", "blpop", "xread", "ping")
@@ -48,6 +49,18 @@ def warm_up() -> None:
         barrier.wait()
     with lock:
         pass
+    for shared in mp.Array("i", 3), mp.Array("B", 3 * PAGE), mp.RawArray("B", 3 * PAGE):
+        shared[0] = shared[0]
+        shared.add(0, 1)
+        for _ in range(2):
+            with getattr(shared, "get_lock", mp.Lock)():
+                shared[1] += 1
+    with condition:
+        mp.Value("i", lock=lock).value = 1
+        condition.wait(0.001)
+    first, second = mp.Value("i", lock=lock), mp.Value("i", lock=lock)
+    with lock:
+        first.value = second.value = 1
 
 
 class Counts:
@@ -166,6 +179,179 @@ def test_barrier_takes_one_and_a_wake_up(counts: Counts) -> None:
         assert counts.of(barrier.wait)[0] == 1
     assert trips == [2]
     assert counts.at_server() - before == 3
+
+
+# -- shared memory --
+
+
+def region_of(value: Any) -> Any:
+    return value.get_obj()._b_access_.region
+
+
+def increment(value: Any) -> None:
+    with value.get_lock():
+        value.value += 1
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_locked_increment_takes_two(counts: Counts, kind: str) -> None:
+    value = mp.Value("i", 0, lock=getattr(mp, kind)())
+    for _ in range(3):
+        assert counts.of(lambda: increment(value)) == (2, 2)
+    assert value.value == 3
+
+
+def test_thousand_writes_in_one_section_take_two(counts: Counts) -> None:
+    numbers = mp.Array("i", 1000)
+
+    def fill() -> None:
+        with numbers:
+            for place in range(1000):
+                numbers[place] = place
+            assert numbers[::-1][0] == sum(numbers) - sum(range(999))
+            with numbers.get_lock():
+                numbers.add(0, 5)
+
+    assert counts.of(fill)[0] == 2
+    assert numbers[0] == 5
+
+
+def test_reading_or_nothing_in_a_section_takes_two(counts: Counts) -> None:
+    value = mp.Value("d", 1.5)
+
+    def look() -> None:
+        with value:
+            assert value.value == 1.5
+
+    assert [counts.of(look)[0] for _ in range(3)] == [2, 2, 2]
+    nothing = lambda: value.__enter__() and value.__exit__()  # noqa: E731
+    assert [counts.of(nothing)[0] for _ in range(3)] == [2, 2, 2]
+    assert [counts.of(look)[0] for _ in range(3)] == [3, 2, 2]  # it was not used for a while
+
+
+def test_several_objects_of_one_lock_take_two(counts: Counts) -> None:
+    lock = mp.Lock()
+    values = [mp.Value("i", lock=lock) for _ in range(5)]
+
+    def use() -> None:
+        with lock:
+            for value in values[:3]:
+                value.value += 1
+
+    assert [counts.of(use)[0] for _ in range(3)] == [2, 2, 2]
+    assert [value.wanted for value in map(region_of, values)] == [True] * 3 + [False] * 2
+
+
+def test_without_the_lock_each_access_takes_one(counts: Counts) -> None:
+    for value, numbers in (
+        (mp.Value("i"), mp.Array("d", range(100))),
+        (mp.RawValue("i"), mp.RawArray("d", range(100))),
+    ):
+        for operation in (
+            *(lambda: value.value, lambda: setattr(value, "value", 3)),
+            *(lambda: numbers[5], lambda: numbers.__setitem__(5, 1)),
+            *(lambda: numbers[5:50], lambda: numbers.__setitem__(slice(5, 8), [1, 2, 3])),
+            *(lambda: numbers[::-7], lambda: numbers.__setitem__(slice(None, None, 50), [1, 2])),
+            *(lambda: list(numbers), lambda: sum(reversed(numbers)), lambda: 99.0 in numbers),
+            *(lambda: value.add(1), lambda: value.compare_exchange(0, 1)),
+            *(lambda: numbers.max(3, 7), lambda: numbers.exchange(3, 7)),
+        ):
+            assert counts.of(operation)[0] == 1
+        assert counts.of(lambda: len(numbers)) == (0, 0)
+
+
+def test_a_large_array_is_fetched_by_page(counts: Counts) -> None:
+    big = mp.Array("B", 10 * PAGE)
+
+    def touch(*places: int) -> None:
+        with big:
+            for place in places:
+                big[place] += 1
+
+    assert counts.of(lambda: touch(5, 6, PAGE - 1))[0] == 3  # the page is fetched
+    assert counts.of(lambda: touch(7, 8))[0] == 2  # and still known
+    with meanwhile(lambda: big.__setitem__(3, 1)):
+        pass
+    assert counts.of(lambda: touch(7))[0] == 2  # what was touched last is asked for
+    assert counts.of(lambda: touch(9 * PAGE, 9 * PAGE + 1))[0] == 3
+
+
+def test_a_large_array_that_is_used_whole_takes_few(counts: Counts) -> None:
+    big, data = mp.Array("B", 10 * PAGE), bytes(range(256)) * (10 * PAGE // 256)
+    assert counts.of(lambda: big.__setitem__(slice(None), data))[0] == 2
+    assert counts.of(lambda: big[:])[0] == 1
+
+    def reverse() -> None:
+        with big:
+            big[:] = big[::-1]
+
+    assert counts.of(reverse)[0] == 4  # acquire, its bytes, the new ones, release
+    assert big[0] == 255
+
+
+def test_shared_memory_is_created_in_one_and_its_lock_in_another(counts: Counts) -> None:
+    kept: list[Any] = []
+    assert counts.of(lambda: kept.append(mp.RawValue("i", 3)))[0] == 1
+    assert counts.of(lambda: kept.append(mp.RawArray("d", 10**6)))[0] == 1
+    assert counts.of(lambda: kept.append(mp.Value("i", 3)))[0] == 2
+    assert counts.of(lambda: kept.append(mp.RawArray("d", range(10**5))))[0] == 2
+
+
+def test_waiting_for_a_lock_and_its_data_takes_two_more_than_having_it(counts: Counts) -> None:
+    value = mp.Value("i")
+    value.acquire()
+    trips: list[int] = []
+    with meanwhile(lambda: trips.append(_trips(lambda: increment(value)))):
+        _wait_blocked(counts)
+        value.value += 1
+        value.release()
+    assert trips == [4]  # acquire, wake-up, data, release
+    assert value.value == 2
+
+
+def test_where_a_line_is_expected_the_data_comes_with_the_wake_up(
+    counts: Counts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocols, "EAGER", 10.0)
+    value = mp.Value("i")
+    trips: list[int] = []
+
+    def twice() -> None:
+        trips.append(_trips(lambda: increment(value)))
+        go.set()
+        again.wait()
+        trips.append(_trips(lambda: increment(value)))
+
+    go, again = threading.Event(), threading.Event()
+    value.acquire()
+    with meanwhile(twice):
+        _wait_blocked(counts)
+        value.release()
+        go.wait()
+        value.acquire()
+        again.set()
+        _wait_blocked(counts)
+        value.value += 1
+        value.release()
+    assert trips == [4, 2]
+    assert value.value == 3
+
+
+def test_a_condition_that_has_something_to_write_takes_one_more(counts: Counts) -> None:
+    condition = mp.Condition(mp.Lock())
+    value = mp.Value("i", lock=condition._lock)
+    trips: list[int] = []
+
+    def wait() -> None:
+        with condition:
+            value.value = 1
+            trips.append(_trips(condition.wait))
+
+    with meanwhile(wait):
+        _wait_blocked(counts)
+        with condition:
+            assert counts.of(condition.notify) == (1, 1)
+    assert trips == [3]
 
 
 def _trips(operation: Callable[[], Any]) -> int:

@@ -1,0 +1,308 @@
+"""Shared memory under faults: what is written is written once, and by whom has the lock."""
+
+from __future__ import annotations
+
+import operator
+import os
+import signal
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from support.programs import Evidence, Log, start
+from support.proxy import Proxy
+from support.servers import PATIENCE, Server, eventually
+
+import lithops_mp as mp
+from lithops_mp._store import session
+from lithops_mp.errors import LockLost, ObjectExpired, OwnerDiedWarning
+from lithops_mp.memory import PAGE
+
+from .test_cut import behind_proxy, each_fault, meet_faults
+from .test_server import restart
+
+CROWD, TURNS = 16, 500
+
+
+def at_server(obj: Any) -> bytes:
+    """The bytes that everybody sees."""
+    where = obj.get_obj()._b_access_.region.keys.bytes
+    found: bytes = session.current().client.plain("GETRANGE", where, 0, -1)
+    return found
+
+
+# -- many at once --
+
+
+def count_up(log: Log, number: Any, done: Any, place: int, turns: int) -> None:
+    """Add one to the number and to the own count, in one section each time."""
+    log("counts", os.getpid())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OwnerDiedWarning)
+        for _ in range(turns):
+            with number.get_lock():
+                number.value += 1
+                done[place] += 1
+
+
+def crowd(log: Log, size: int, turns: int) -> tuple[Any, Any, list[mp.Process]]:
+    number = mp.Value("i")
+    done = mp.Array("i", size, lock=number.get_lock())
+    processes = [
+        mp.Process(target=count_up, args=(log, number, done, place, turns)) for place in range(size)
+    ]
+    for process in processes:
+        process.start()
+    return number, done, processes
+
+
+def join(processes: list[mp.Process]) -> list[int | None]:
+    for process in processes:
+        process.join(2 * PATIENCE)
+    return [process.exitcode for process in processes]
+
+
+@pytest.mark.slow
+def test_increments_of_many_processes_add_up(evidence: Evidence, log: Log) -> None:
+    number, done, processes = crowd(log, CROWD, TURNS)
+    assert join(processes) == [0] * CROWD
+    assert number.value == CROWD * TURNS
+    assert list(done) == [TURNS] * CROWD
+
+
+@pytest.mark.slow
+def test_they_add_up_although_one_is_killed(evidence: Evidence, log: Log) -> None:
+    number, done, processes = crowd(log, CROWD, TURNS)
+    eventually(lambda: done[3] > 20, "some increments")
+    victim = processes[3].pid
+    assert victim
+    os.kill(victim, signal.SIGKILL)
+    codes = join(processes)
+    assert codes[3] == -signal.SIGKILL
+    assert codes[:3] + codes[4:] == [0] * (CROWD - 1)
+    # A section that it did not finish is not there at all.
+    assert number.value == sum(done) == (CROWD - 1) * TURNS + done[3]
+    assert done[3] < TURNS
+
+
+@pytest.fixture(scope="module")
+def both() -> Iterator[tuple[Server, Proxy]]:
+    with behind_proxy(tcp=True) as found:
+        yield found
+
+
+@pytest.fixture
+def proxy(both: tuple[Server, Proxy]) -> Iterator[Proxy]:
+    yield both[1]
+    both[1].calm()
+
+
+@pytest.mark.slow
+def test_they_add_up_although_replies_are_lost(proxy: Proxy, log: Log) -> None:
+    names = ("sem/acquire", "mem/release", "mem/fetch", "GETRANGE", "BLPOP m")
+    proxy.at_random(5, 0.02, *names)
+    number, done, processes = crowd(log, 4, TURNS)
+    assert join(processes) == [0] * 4
+    proxy.calm()
+    assert proxy.faults > 20
+    assert number.value == 4 * TURNS
+    assert list(done) == [TURNS] * 4
+
+
+# -- frozen and killed --
+
+
+def change_and_release(log: Log, numbers: Any, go: mp.Event, places: list[int]) -> None:
+    with numbers:
+        numbers[0] += 1
+    numbers.acquire()
+    for place in places:
+        numbers[place] = 77
+    log("holds")
+    go.wait()
+    try:
+        numbers.release()
+    except LockLost as error:
+        log("lost", str(error))
+    with numbers:
+        log("sees", *(numbers[place] for place in places))
+        numbers[1] += 1
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+@pytest.mark.parametrize("size", [10, 3 * PAGE])
+def test_what_a_frozen_holder_wrote_is_refused(
+    evidence: Evidence, log: Log, kind: str, size: int
+) -> None:
+    numbers, go = mp.Array("B", size, lock=getattr(mp, kind)()), mp.Event()
+    holder = start(log, change_and_release, numbers, go, [2, size - 1])
+    log.wait("holds")
+    evidence.wait_blocked(holder.address)
+    holder.freeze()
+    with pytest.warns(OwnerDiedWarning, match="no sign of life"):
+        numbers.acquire()
+    assert numbers[:3] == [1, 0, 0]
+    numbers[2] = 5
+    before = at_server(numbers)
+    go.set()
+    holder.thaw()
+    assert "given to the next in line" in log.wait("lost")[1]
+    assert at_server(numbers) == before
+    numbers.release()
+    assert log.wait("sees") == ["sees", 5, 0]
+    assert holder.join() == 0
+    assert numbers[:3] == [1, 1, 5]
+
+
+def wait_after_change(log: Log, condition: mp.Condition, number: Any, go: mp.Event) -> None:
+    condition.acquire()
+    number.value = 77
+    log("holds")
+    go.wait()
+    try:
+        condition.wait()
+    except LockLost:
+        log("lost")
+
+
+def test_a_frozen_holder_that_waits_for_a_condition_is_refused_too(
+    evidence: Evidence, log: Log
+) -> None:
+    condition, go = mp.Condition(), mp.Event()
+    number = mp.Value("i", 3, lock=condition._lock)
+    holder = start(log, wait_after_change, condition, number, go)
+    log.wait("holds")
+    evidence.wait_blocked(holder.address)
+    holder.freeze()
+    with pytest.warns(OwnerDiedWarning, match="no sign of life"):
+        condition.acquire()
+    go.set()
+    holder.thaw()
+    log.wait("lost")
+    condition.release()
+    assert holder.join() == 0
+    assert number.value == 3
+
+
+def hold_changes(log: Log, numbers: Any) -> None:
+    with numbers:
+        numbers[0] = 1
+    numbers.acquire()
+    numbers[0] = numbers[1] = 2
+    log("holds")
+    signal.pause()
+
+
+def test_what_a_killed_holder_did_not_release_is_gone_with_it(evidence: Evidence, log: Log) -> None:
+    numbers = mp.Array("i", 2)
+    holder = start(log, hold_changes, numbers)
+    log.wait("holds")
+    assert numbers[:] == [1, 0]  # as everybody sees it
+    holder.kill()
+    with pytest.warns(OwnerDiedWarning):
+        numbers.acquire()
+    assert numbers[:] == [1, 0]
+    numbers.release()
+    holder.join()
+
+
+def write_without(log: Log, number: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OwnerDiedWarning)
+        number.value = 9
+        log("wrote", number.add(1))
+
+
+def test_a_write_that_waits_for_a_killed_holder_goes_on(evidence: Evidence, log: Log) -> None:
+    numbers = mp.Array("i", 2)
+    number = mp.Value("i", lock=numbers.get_lock())
+    holder = start(log, hold_changes, numbers)
+    log.wait("holds")
+    writer = start(log, write_without, number)
+    evidence.wait_in_line(numbers.get_lock(), writer)
+    holder.kill()
+    log.wait("wrote", 9)
+    assert writer.join() == 0
+    assert number.value == 10
+    holder.join()
+
+
+# -- replies that are lost --
+
+
+def in_a_section(numbers: Any) -> None:
+    with numbers:
+        numbers.add(0, 1)
+
+
+OPERATIONS: dict[str, Callable[[Any], Any]] = {
+    "sem/acquire": in_a_section,
+    "mem/release": in_a_section,
+    "GETRANGE": in_a_section,
+    "mem/write": lambda numbers: operator.setitem(numbers, 0, numbers[0] + 1),
+    "mem/update": lambda numbers: numbers.add(0, 1),
+}
+
+
+@each_fault
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_what_is_sent_again_changes_nothing_twice(proxy: Proxy, fault: Any, name: str) -> None:
+    numbers = mp.Array("i", 100)
+    OPERATIONS[name](numbers)
+    for count in range(2, 5):
+        faults = proxy.faults
+        proxy.once(name, fault)
+        OPERATIONS[name](numbers)
+        meet_faults(proxy, faults + 1)
+        proxy.calm()
+        assert numbers[:2] == [count, 0]
+    with numbers:
+        assert numbers[0] == 4
+
+
+@each_fault
+@pytest.mark.parametrize("name", ["mem/create", "SET", "GET", "mem/fetch", "mem/release"])
+def test_large_ones_are_whole_though_connections_break(
+    proxy: Proxy, fault: Any, name: str
+) -> None:
+    size = 3 * PAGE
+    data = bytes(range(256)) * (size // 256)
+    mp.Array("B", 5)[0] += 1
+    faults = proxy.faults
+    proxy.once(name, fault)
+    big = mp.Array("B", data)
+    assert at_server(big) == data
+    big[:] = data[::-1]
+    assert bytes(big[:]) == data[::-1]
+    for _ in range(2):
+        with big:
+            big[:] = bytes(size)
+            big[5] = 1
+    meet_faults(proxy, faults + 1)
+    proxy.calm()
+    assert sum(big) == 1
+    region = big.get_obj()._b_access_.region
+    pattern = region.keys.bytes + "*"
+    assert session.current().client.plain("KEYS", pattern) == [region.keys.bytes.encode()]
+
+
+# -- the server comes back empty --
+
+
+def test_what_is_gone_never_reads_as_zero(log: Log) -> None:
+    from support.programs import program, url_of
+    from support.servers import running
+
+    with running(tcp=True) as server, program(url_of(server.settings), HEARTBEAT=0.3, LEASE=5.0):
+        value, raw, big = mp.Value("i", 5), mp.RawArray("d", [1, 2]), mp.Array("B", 3 * PAGE)
+        value.acquire()
+        value.value += 1
+        restart(server)
+        for action in (
+            *(lambda: raw[0], lambda: raw[:], lambda: raw.__setitem__(0, 1), lambda: raw.add(0, 1)),
+            *(lambda: big[:], lambda: big[5], lambda: big.__setitem__(5, 1), big.acquire),
+            *(value.release, lambda: value.value, lambda: setattr(value, "value", 1)),
+        ):
+            with pytest.raises(ObjectExpired):
+                action()
