@@ -74,7 +74,7 @@ if elements then
     redis.call('RPUSH', items, element)
     redis.call('PEXPIRE', items, ttl)
     if todo ~= '' then redis.call('HINCRBY', state, 'todo', 1) end
-    length, held = length + 1, held + size_of(element)
+    length, held = length + 1, room > 0 and held + size_of(element) or 0
     redis.call('HSET', state, 'held', held,
                'r:' .. client_of(head[1]), record(seq_of(head[1]), {'PUT'}))
     post(state, head[1], {'PUT'})
