@@ -41,10 +41,16 @@ local function used_of(client, seq, count)
   if not known or known[1] < seq then return 0 end
   return known[1] == seq and known[2] or count
 end
+-- A process that was seen to end asks no more: what is read of it now was on its way,
+-- and would take a message with it.
+local over = '999999999999'
+if seen then redis.call('HSET', state, 'r:' .. process, over) end
 -- Bounded by the fields of the state.
 for _, field in ipairs(redis.call('HKEYS', state)) do
-  local client = string.match(field, '^f:(.+)')
-  if client and process_of(client) == process then
+  local kind, client = string.match(field, '^([fr]):(.+)')
+  if client and process_of(client) == process and kind == 'r' then
+    if seen then redis.call('HSET', state, field, over) end
+  elseif client and process_of(client) == process then
     local seq, elements = flown(redis.call('HGET', state, field))
     local used = used_of(client, seq, #elements)
     redis.call('HDEL', state, field)

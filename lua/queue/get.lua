@@ -28,6 +28,8 @@ local s = redis.call('HMGET', state, 'fmt', 'max', 'room', 'held', 'todo', 'read
 if s[1] ~= 'queue/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
 local max, room, held, todo, reader, ttl = tonumber(s[2]), tonumber(s[3]), tonumber(s[4]), s[5], s[6], s[7]
 local last, ticket = s[8], client .. ':' .. seq
+-- Its first request here: was its process seen to end before it was read?
+if not last then last = redis.call('HGET', state, 'r:' .. process_of(client)) end
 
 local function answer(reply)
   if block == '2' then post(state, ticket, {'ASK'}) end

@@ -120,12 +120,15 @@ CASES = [
     Case("QUEUED", get("A.0", 1), [*LINE, bury("A")]),
     Case("EMPTY", get("A.0", 1, block=0), queue()),
     Case("STALE", get("A.0", 1), LATER),
+    Case("STALE", get("A.0", 2), [*LINE, bury("A", NOTHING)]),
+    Case("STALE", get("A.0", 1), [*ONE, bury("A", NOTHING)]),
     Case("CANCELLED", cancel("A.0", 1), LINE),
     Case("CANCELLED", cancel("A.0", 1), queue()),
     Case("CANCELLED", cancel("A.0", 2), OVER),
     Case("ITEMS 0a", cancel("A.0", 1), [*LINE, put("C.0", 1, "0a")]),
     Case("CANCELLED", cancel("A.0", 1, keep=0), [*LINE, put("C.0", 1, "0a")]),
-    Case("CANCELLED", cancel("A.0", 1), [*LINE, put("C.0", 1, "0a"), bury("A", NOTHING)]),
+    Case("CANCELLED", cancel("A.0", 1), [*LINE, put("C.0", 1, "0a"), bury("A")]),
+    Case("STALE", cancel("A.0", 1), [*LINE, put("C.0", 1, "0a"), bury("A", NOTHING)]),
     Case("PUT", cancel("A.0", 2), [*OVER, get("B.0", 1)]),
     Case("PUT", cancel("A.0", 2, keep=0), [*OVER, get("B.0", 1)]),
     Case("STALE", cancel("A.0", 1), LATER),
@@ -296,6 +299,15 @@ def test_what_a_dead_process_had_in_hand(name, machine):
     _, state = play(machine, *before, bury("B", seen))
     assert state.content.get(ITEMS, ()) == left
     assert not [field for field in state.hash(STATE) if field.startswith("f:")]
+
+
+def test_a_process_that_was_seen_to_end_takes_nothing_any_more(machine):
+    """Its last request may be on its way still, the first of its thread or not."""
+    _, before = play(machine, *ONE, put("A.0", 2, "0b"), get("B.0", 1), bury("B", NOTHING))
+    for late in (get("B.0", 1), get("B.0", 2), get("B.1", 1)):
+        assert play(machine, late, state=before) == ("STALE", before)
+    _, state = play(machine, *ONE, bury("B"))  # only taken for dead
+    assert play(machine, get("B.0", 1), state=state)[0] == "ITEMS 0a"
 
 
 def test_a_normal_exit_delivers_nothing_again(machine):
