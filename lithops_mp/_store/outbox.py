@@ -166,9 +166,11 @@ class Outbox:
                 requests.append((step, None, reader))
         size = 0
         entries: list[Entry] = []
-        for entry in itertools.islice(self._waiting, BATCH):
+        # Not an iterator: other threads append meanwhile. Only we take away.
+        for place in range(min(BATCH, len(self._waiting))):
             if size > BATCH_BYTES:
                 break
+            entry = self._waiting[place]
             size += len(entry[1])
             entries.append(entry)
             for name, parts in entry[2].pieces if entry[2] else ():

@@ -61,6 +61,16 @@ end
 
 local elements = redis.call('LPOP', items, want)
 if elements then
+  -- A message with keys of its own comes alone: they are read after this, and go with
+  -- the client's next request. Bounded by what was taken.
+  local count = 1
+  if string.byte(elements[1]) == 48 then
+    while elements[count + 1] and string.byte(elements[count + 1]) == 48 do count = count + 1 end
+  end
+  if elements[count + 1] then
+    while elements[count + 1] do redis.call('LPUSH', items, table.remove(elements)) end
+    redis.call('PEXPIRE', items, ttl)
+  end
   redis.call('HSET', state, mine, record(seq, {'ITEMS'}), flying, flight(seq, elements))
   if room > 0 then
     for _, element in ipairs(elements) do held = held - size_of(element) end
