@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from multiprocessing import ProcessError
 from typing import Any
 
 import msgpack
 
 from . import messages, queueing
 from ._store.client import Buffer, Client
+from ._store.commands import Call
 from ._store.families import Ref, Step
 from ._store.replies import fault
 from ._store.scripts import Bound, command
 from ._store.session import current
 from .handle import Handle, find
-from .protocols import EAGER, overslept, stamp
+from .protocols import EAGER, insist, overslept, stamp
 
 # Messages that are taken at once, at most: as many as are used within moments.
 MOST = 256
@@ -117,21 +119,33 @@ class Channel(Handle):
         # And only if it did nothing else since it took the last ones.
         quick = client.round_trips == self._trips and client.clock() - self._at < QUICK
         want = min(self._want * 2, MOST) if first and quick else 1
+        last, safe = client.last, False
         try:
             taken: queueing.Taken | None = self._ask(client, want, block, timeout)
+            if taken is None:
+                return None
+            if first:
+                self._want, self._trips, self._at = want, client.round_trips, client.clock()
+                if len(taken.elements) > 1:
+                    load = Load(client, taken)
+                    safe, self._load = True, load
+                    current().outbox.hold(self)
+                else:
+                    self._want = 1
+            return taken.elements[0]
+        except (EOFError, ProcessError):
+            raise
+        except BaseException:
+            # Ctrl-C: what had come by then would be lost, or lie unused for good.
+            if safe:
+                current().outbox.hold(self)
+            elif client.last != last:
+                undo = self.keys.settle, (client.id, client.last, 0)
+                client.run(insist(Call(*undo)))
+            raise
         finally:
             if first:
                 self._fetching = False
-        if taken is None:
-            return None
-        if first:
-            self._want, self._trips, self._at = want, client.round_trips, client.clock()
-            if len(taken.elements) > 1:
-                self._load = Load(client, taken)
-                current().outbox.hold(self)
-            else:
-                self._want = 1
-        return taken.elements[0]
 
     def _ask(self, client: Client, want: int, block: bool, timeout: float | None) -> Any:
         if timeout is not None and block:

@@ -358,7 +358,7 @@ def test_a_queue_agrees_with_the_model(model, evidence):
     run_machine(
         model,
         settings=settings(
-            max_examples=30,
+            max_examples=40,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
