@@ -30,7 +30,8 @@ end
 for _, ticket in ipairs(redis.call('ZRANGE', parked, 0, -1)) do
   if process_of(ticket) == process then
     redis.call('ZREM', parked, ticket)
-    discard(state, blobs, redis.call('HGET', state, 'p:' .. ticket))
+    -- One that was only taken for dead puts it anew, and brings no keys along.
+    if seen then discard(state, blobs, redis.call('HGET', state, 'p:' .. ticket)) end
     redis.call('HDEL', state, 'p:' .. ticket)
   end
 end

@@ -257,7 +257,7 @@ def test_a_queue_without_room_for_bytes_counts_none(machine):
     assert state.hash(STATE)["held"] == "0"
 
 
-@pytest.mark.parametrize("given_up", [cancel("A.0", 2), bury("A")], ids=["cancel", "bury"])
+@pytest.mark.parametrize("given_up", [cancel("A.0", 2), bury("A", NOTHING)], ids=["cancel", "bury"])
 def test_a_parked_put_that_is_given_up_leaves_nothing(given_up, machine):
     _, state = play(machine, *FULL, *stored("x"), put("A.0", 2, large("x")), given_up)
     assert not state.has(PARKED)
@@ -265,6 +265,20 @@ def test_a_parked_put_that_is_given_up_leaves_nothing(given_up, machine):
     assert not [field for field in state.hash(STATE) if field.startswith("p:")]
     _, state = play(machine, get("B.0", 1), state=state)
     assert not state.has(ITEMS)
+
+
+def test_a_large_message_of_one_that_was_only_taken_for_dead_can_be_put_anew(machine):
+    again = put("A.0", 2, large("x"))
+    before = [*FULL, *stored("x"), again, bury("A"), get("B.0", 1)]
+    reply, state = play(machine, *before, again)
+    assert (reply, state.content[ITEMS]) == ("PUT", (large("x"),))
+    assert len(blob_keys(state)) == 2
+
+
+def test_what_comes_back_stands_at_the_head_whatever_the_bound(machine):
+    _, state = play(machine, *FULL, get("B.0", 1), put("A.0", 2, "0b"), bury("B", NOTHING))
+    assert state.content[ITEMS] == ("0a", "0b")
+    assert play(machine, put("A.0", 3, "0c", block=0), state=state)[0] == "FULL"
 
 
 def test_after_a_cancel_a_late_copy_takes_and_puts_nothing(machine):
