@@ -15,7 +15,7 @@ from support.proxy import Fault, Proxy, proxied
 from support.servers import Server, eventually, running
 
 import lithops_mp as mp
-from lithops_mp import channel
+from lithops_mp import channel, messages
 from lithops_mp._store import keys, outbox, session
 
 FAULTS = [Fault.REFUSE, Fault.LOSE, Fault.TEAR, Fault.ABANDON]
@@ -153,6 +153,38 @@ def test_messages_of_many_bytes_go_in_calls_of_their_own(evidence, proxy, monkey
     assert proxy.count("queue/put") == before + 4
 
 
+@pytest.mark.usefixtures("asleep")
+def test_another_thread_may_put_while_messages_are_sent(evidence, monkeypatch):
+    monkeypatch.setattr(messages, "INLINE", 100)
+    client, queue = session.current().outbox._client, mp.Queue()
+    store = client.store
+
+    def meanwhile(*args: Any) -> None:
+        if lying(evidence, queue) == 0 and not before:
+            before.append(1)
+            queue.put("meanwhile")
+        store(*args)
+
+    before: list[int] = []
+    monkeypatch.setattr(client, "store", meanwhile)
+    queue.put("x" * 200)
+    queue.put("last")
+    session.current().settle()
+    assert all_of(queue) == ["x" * 200, "last", "meanwhile"]
+
+
+@pytest.mark.usefixtures("asleep")
+def test_a_large_message_among_others_is_there_when_it_is_read(evidence, monkeypatch):
+    """Reading it gives the others back, which must not take it along."""
+    monkeypatch.setattr(messages, "INLINE", 100)
+    queue = mp.Queue()
+    sent = [0, 1, 2, "x" * 200, 3, 4, "y" * 200, "z" * 200, 5, 6, 7]
+    for item in sent:
+        queue.put(item)
+    assert [queue.get() for _ in sent] == sent
+    assert queue.empty()
+
+
 # -- connections that break --
 
 
@@ -247,6 +279,8 @@ def test_ctrl_c_in_a_put_neither_doubles_nor_holds_up_anything(direct):
     def puts(interrupt: InterruptAt) -> None:
         queue, put = mp.Queue(), []
         queue.put("before")
+        # So the thread sleeps, or is about to, and is to be woken by the next put.
+        eventually(lambda: lying(direct, queue) == 1, "the thread's work")
         try:
             with interrupt:
                 for number in range(3):
