@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import threading
 from collections.abc import Callable
+from multiprocessing import ProcessError
 from typing import Any
 
 from . import messages, queueing
@@ -16,7 +17,7 @@ from ._store.scripts import Bound
 from ._store.session import current
 from .handle import Handle, find
 from .messages import Message
-from .protocols import EAGER, overslept
+from .protocols import EAGER, insist, overslept
 
 # Messages that are taken at once, at most: as many as are used within moments.
 MOST = 256
@@ -129,24 +130,36 @@ class Channel(Handle):
         trips = client.round_trips
         quick = trips == self._trips and client.clock() - self._at < QUICK
         want = min(self._want * 2, MOST) if first and quick else 1
+        last, safe = client.last, False
         try:
             steps = queueing.get(self.keys, client, want, block, timeout)
             taken: queueing.Taken | None = client.run(steps)
+            if taken is None:
+                return None
+            if client.round_trips > trips + 1:
+                self._waited = PATIENT
+            if first:
+                self._want, self._trips, self._at = want, client.round_trips, client.clock()
+                if len(taken.elements) > 1:
+                    load = Load(client, taken)
+                    safe, self._load = True, load
+                    current().outbox.hold(self)
+                else:
+                    self._want = 1
+            return taken.elements[0]
+        except (EOFError, ProcessError):
+            raise
+        except BaseException:
+            # Ctrl-C: what had come by then would be lost, or lie unused for good.
+            if safe:
+                current().outbox.hold(self)
+            elif client.last != last:
+                undo = self.keys.settle, (client.id, client.last, 0)
+                client.run(insist(Call(*undo)))
+            raise
         finally:
             if first:
                 self._fetching = False
-        if taken is None:
-            return None
-        if client.round_trips > trips + 1:
-            self._waited = PATIENT
-        if first:
-            self._want, self._trips, self._at = want, client.round_trips, client.clock()
-            if len(taken.elements) > 1:
-                self._load = Load(client, taken)
-                current().outbox.hold(self)
-            else:
-                self._want = 1
-        return taken.elements[0]
 
     def _wait(self, client: Client) -> bytes:
         """The next message, when the last one had to be waited for: the wait is sent along."""

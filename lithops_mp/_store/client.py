@@ -95,6 +95,11 @@ class Client:
         self._seq += 1
         return b"%012d" % self._seq
 
+    @property
+    def last(self) -> bytes:
+        """The last one, as scripts have it."""
+        return b"%012d" % self._seq
+
     # -- single commands --
 
     def call(self, bound: Bound, args: tuple[Argument, ...]) -> Reply:

@@ -96,7 +96,8 @@ class Outbox:
         self._waiting: collections.deque[Entry] = collections.deque()
         self._batch = Batch([], {})
         self._readers: set[Reader] = set()
-        self._awake = False
+        # Whether the thread is about to look is asked of this, not noted beside it: a
+        # note would be wrong for good if Ctrl-C came between the two.
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="lithops_mp outbox", daemon=True).start()
         # Where CPython's queues wait for their feeders.
@@ -111,19 +112,18 @@ class Outbox:
         """Have a message sent. Returns at once."""
         self._waiting.append((sender, element))
         self._session.pending = True
-        if not self._awake:
+        if self._wake.empty():
             self.wake()
 
     def hold(self, reader: Reader) -> None:
         """See to it that what a reader has taken does not lie unused."""
         self._readers.add(reader)
         self._session.pending = True
-        if not self._awake:
+        if self._wake.empty():
             self.wake()
 
     def wake(self) -> None:
         """Let the thread look. Safe in a finalizer."""
-        self._awake = True
         self._wake.put(None)
 
     def settle(self) -> None:
@@ -134,8 +134,8 @@ class Outbox:
         with self._lock:
             if self._inside:
                 return  # a signal's handler, in the middle of this very thing
-            self._inside = True
             try:
+                self._inside = True
                 while self._batch.requests or self._collect(idle=idle):
                     replies = self._client.calls([step for step, *_ in self._batch.requests])
                     sent, self._batch = self._batch, self._batch._replace(requests=[])
@@ -159,10 +159,11 @@ class Outbox:
                 requests.append((step, None, reader))
         size = 0
         entries: list[Entry] = []
-        # A copy, made in one go: others append meanwhile.
-        for entry in list(itertools.islice(self._waiting, BATCH)):
+        # Not an iterator: other threads append meanwhile. Only we take away.
+        for place in range(min(BATCH, len(self._waiting))):
             if size > BATCH_BYTES:
                 break
+            entry = self._waiting[place]
             size += len(entry[1])
             entries.append(entry)
         for sender, group in itertools.groupby(entries, operator.itemgetter(0)):
@@ -178,7 +179,6 @@ class Outbox:
         while True:
             with contextlib.suppress(queue.Empty):
                 self._wake.get(timeout=IDLE if self._readers else None)
-            self._awake = False
             # Whoever does something next that others can see will hear of it.
             with contextlib.suppress(Exception):
                 self._work(idle=True)

@@ -22,6 +22,7 @@ local read = {
   list = function(k) return redis.call('LRANGE', k, 0, -1) end,
   set = function(k) return redis.call('SMEMBERS', k) end,
   stream = function(k) return redis.call('XRANGE', k, '-', '+') end,
+  string = function(k) return {redis.call('GET', k)} end,
 }
 local all = {}
 for i, key in ipairs(redis.call('KEYS', '*')) do
@@ -45,7 +46,8 @@ def _pairs(flat: list[bytes]) -> list[tuple[bytes, bytes]]:
 def _readable(kind: str, raw: Any) -> Any:
     """A key's value as plain text, hashable once frozen by :func:`_frozen`."""
     if kind == "hash":
-        return {name.decode(): value.decode() for name, value in _pairs(raw)}
+        # A queue's state has msgpack in it.
+        return {name.decode(): value.decode("latin-1") for name, value in _pairs(raw)}
     if kind == "zset":
         return tuple((member.decode(), float(score)) for member, score in _pairs(raw))
     if kind == "stream":

@@ -266,7 +266,7 @@ class Evidence:
 
 def ident_of(handle: Any) -> str:
     """The name of an object in Redis."""
-    for attribute in ("_sleeping_count", "_semlock", "_handle"):
+    for attribute in ("_sleeping_count", "_semlock", "_handle", "_channel"):
         inner = getattr(handle, attribute, None)
         if inner is not None:
             return str(inner.ref.ident)
