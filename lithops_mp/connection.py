@@ -306,12 +306,20 @@ def _connect(address: Any, family: str) -> Connection:
         refused = errno.ECONNREFUSED if family == "AF_INET" else errno.ENOENT
         raise OSError(refused, f"{os.strerror(refused)}: nobody listens at {address!r}")
     here, there = Pipe()
-    with session.lending() as lent:
-        parts = messages.dumps((there, (socket.gethostname(), os.getpid())))
-    # It is the listener's from now on: closed if that process dies.
-    session.lend(lent, owner.decode().partition(" ")[0])
+    # It is the listener's from now on: closed if that process dies. If we are that
+    # process, we let go of it here and take it up there: it is pinned in between.
+    listener = owner.decode().partition(" ")[0]
+    source = socket.gethostname(), os.getpid()
+    if listener == session.uid:
+        parts = messages.dumps((there, source))
+    else:
+        with session.lending() as lent:
+            parts = messages.dumps((there, source))
+        session.lend(lent, listener)
     try:
-        Channel(ref, single=True).put(parts)
+        # Without a handle: it is not ours to keep, and the listener may be this very process.
+        element, _ = messages.pack(ref, parts)
+        session.client.run(queueing.put(queueing.QueueKeys(ref), session.client, element))
     except ObjectExpired:
         here.close()
         raise ConnectionRefusedError(
