@@ -262,9 +262,10 @@ class Channel(Handle):
 
     def poll(self, timeout: float | None) -> bool:
         """Would a get return, or raise, at once? Waits for it for ``timeout`` seconds."""
-        if self._load is not None:
+        load = self._load
+        if load is not None and not load.closed and load.client.clock() - self._at < FRESH:
             return True
-        client = current().client
+        client = current().client  # what is there no more, or too old, has gone back by then
         return bool(client.run(queueing.poll(self.keys, client, timeout)))
 
 

@@ -209,21 +209,25 @@ class _Post:
         self._channel: Channel | None = Channel(_ref(family, self._address), single=True)
 
     def accept(self) -> Connection:
-        assert self._channel
-        element = self._channel.get()
+        channel = self._channel
+        assert channel
+        try:
+            element = channel.get()
+        except ObjectExpired:
+            if self._channel is None:  # closed meanwhile, in another thread
+                raise OSError("listener is closed") from None
+            raise
         assert element is not None
-        connection, self._last_accepted = messages.loads(*self._channel.unpack(element))
+        connection, self._last_accepted = messages.loads(*channel.unpack(element))
         return connection  # type: ignore[no-any-return]
 
     def close(self) -> None:
         channel, self._channel = self._channel, None
         if channel:
-            # Those that nobody accepted any more find it closed.
-            with contextlib.suppress(ObjectExpired):
-                while element := channel.get(block=False):
+            for element in current().unbind(channel.ref):
+                # Nobody accepts them any more: their other ends find it closed.
+                with contextlib.suppress(ObjectExpired):
                     messages.loads(*channel.unpack(element))[0].close()
-            del channel
-            current().settle()
 
 
 def _any_port(address: Any) -> bool:

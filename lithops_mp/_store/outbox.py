@@ -40,6 +40,9 @@ BATCH_BYTES = 1 << 20
 # wait for them.
 IDLE = 0.005
 
+# Seconds that the end of the process waits for the thread, which may look for its server.
+PATIENCE = 1.0
+
 
 class Large(NamedTuple):
     """A message that has keys of its own: names of the pieces, and what they are."""
@@ -103,8 +106,10 @@ class Outbox:
         self._batch = Batch([], {})
         self._readers: set[Reader] = set()
         self._awake = False
-        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="lithops_mp outbox", daemon=True).start()
+        #: True ends the thread.
+        self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="lithops_mp outbox", daemon=True)
+        self._thread.start()
         # Where CPython's queues wait for their feeders.
         util.Finalize(self, self._end, exitpriority=-5)
 
@@ -130,7 +135,7 @@ class Outbox:
     def wake(self) -> None:
         """Let the thread look. Safe in a finalizer."""
         self._awake = True
-        self._wake.put(None)
+        self._wake.put(False)
 
     def settle(self) -> None:
         """Send all there is, and give back what is not used. Raises ServerUnavailable."""
@@ -182,10 +187,17 @@ class Outbox:
         self._batch = Batch(requests, {id(entry): entry for entry in entries})
         return bool(requests)
 
+    def close(self) -> None:
+        """The session has ended: no thread and no connection stays."""
+        self._wake.put(True)
+        self._thread.join(PATIENCE)
+        self._client.close()
+
     def _run(self) -> None:
         while True:
             with contextlib.suppress(queue.Empty):
-                self._wake.get(timeout=IDLE if self._readers else None)
+                if self._wake.get(timeout=IDLE if self._readers else None):
+                    return
             self._awake = False
             # Whoever does something next that others can see will hear of it.
             with contextlib.suppress(Exception):
