@@ -207,8 +207,13 @@ class Outbox:
 
     def _end(self) -> None:
         """The process ends: send what there is, unless told not to wait for it."""
-        kept = [entry for entry in self._waiting if not entry[0].cancelled]
-        self._waiting = collections.deque(kept)
+        batch = self._batch
+        unsent = [*(batch.entries.values() if batch.requests else ()), *self._waiting]
+        if any(entry[0].cancelled for entry in unsent):
+            if all(entry[0].cancelled for entry in unsent):
+                return  # the thread may be at it, and wait for its server
+            kept = [entry for entry in self._waiting if not entry[0].cancelled]
+            self._waiting = collections.deque(kept)
         try:
             self.settle()
         except ServerUnavailable as error:
