@@ -58,12 +58,13 @@ class Connection(_ConnectionBase):  # type: ignore[misc]
     nothing is left and the other end is closed by everyone, ``send`` BrokenPipeError.
     """
 
-    _handle: Channel | None
+    _handle: End | None
 
-    def __init__(self, handle: Channel, readable: bool = True, writable: bool = True) -> None:
+    def __init__(self, handle: End, readable: bool = True, writable: bool = True) -> None:
         if not readable and not writable:
             raise ValueError("at least one of `readable` and `writable` must be True")
         self._handle = handle
+        handle.users += 1
         self._readable = readable
         self._writable = writable
 
@@ -121,7 +122,11 @@ class Connection(_ConnectionBase):  # type: ignore[misc]
         return self._handle.poll(timeout)
 
     def _close(self) -> None:
-        self._handle = None
+        handle, self._handle = self._handle, None
+        assert handle
+        handle.users -= 1
+        if not handle.users:
+            handle.let_go()
         current().settle()
 
 

@@ -26,7 +26,8 @@ class Handle:
     def __init__(self, ref: Ref) -> None:
         self.ref = ref
         self._live[ref] = self
-        weakref.finalize(self, dropped, ref).atexit = False
+        self._finalizer = weakref.finalize(self, dropped, ref)
+        self._finalizer.atexit = False
 
     @classmethod
     def find(cls, ref: Ref, *args: Any, pin: str = "") -> Any:
@@ -49,6 +50,13 @@ class Handle:
 
     def _details(self) -> tuple[Any, ...]:
         return ()
+
+    def let_go(self) -> None:
+        """Not to be used any more: as if collected, whoever still keeps it (a traceback, say)."""
+        with self._live_lock:
+            if self._live.get(self.ref) is self:
+                del self._live[self.ref]
+            self._finalizer()
 
     def forget(self) -> None:
         """Hold nothing: what a new or a forked process starts with."""

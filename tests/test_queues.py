@@ -432,6 +432,24 @@ def test_what_a_quick_consumer_has_in_hand_goes_back_when_it_does_nothing(
     assert [queue.get() for _ in range(21, 1000)] == list(range(21, 1000))
 
 
+def test_large_messages_between_small_ones(evidence: Evidence) -> None:
+    def message(number: int) -> Any:
+        return bytes([number]) * (messages.INLINE if number % 7 == 3 or number > 80 else 1)
+
+    queue = mp.Queue()
+    reader, writer = mp.Pipe(duplex=False)
+    for number in range(100):
+        queue.put(message(number))
+        writer.send(message(number))
+    # Quickly, so that several are taken at once.
+    assert [queue.get() for _ in range(100)] == [message(number) for number in range(100)]
+    assert [reader.recv() for _ in range(100)] == [message(number) for number in range(100)]
+    queue.put("next")
+    writer.send("next")
+    assert queue.get() == reader.recv() == "next"
+    assert not [key for key in evidence.object_keys() if ":b:" in key]
+
+
 def take_and_pause(log: Log, queue: Any, count: int) -> None:
     taken = [queue.get() for _ in range(count)]
     log("took", taken)

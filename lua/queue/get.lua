@@ -39,7 +39,7 @@ local new = not last or last < seq
 -- The ways of a first request for one message, which is there or not, come before any
 -- function is defined; nothing is parked there, and nothing large was taken before.
 if new and want == '1' and reader == process and max == 0 and (room == 0 or held < room)
-    and not (last and string.find(last, '^[BN]', 13)) then
+    and not (last and string.find(last, '^B', 13)) then
   local element = redis.call('LPOP', items)
   if element then
     local small = string.byte(element) == 48
@@ -89,6 +89,16 @@ end
 
 local elements = redis.call('LPOP', items, reader == process and want or 1)
 if elements then
+  -- A large one goes alone: its keys stay until the client's next request, and no longer.
+  -- Bounded by what one request takes.
+  local stop = #elements
+  for i = #elements, 1, -1 do
+    if string.byte(elements[i]) ~= 48 then stop = math.max(1, i - 1) end
+  end
+  if stop < #elements then
+    for i = #elements, stop + 1, -1 do redis.call('LPUSH', items, table.remove(elements)) end
+    redis.call('PEXPIRE', items, ttl)
+  end
   redis.call('HSET', state, mine, taken(seq, elements))
   if room > 0 then
     for _, element in ipairs(elements) do held = held - size_of(element) end
