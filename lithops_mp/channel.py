@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from . import messages, queueing
@@ -15,7 +16,8 @@ from ._store.scripts import Bound
 from ._store.session import current
 from .errors import ObjectExpired
 from .handle import Handle, find
-from .protocols import EAGER, insist, overslept, stamp
+from .messages import Message
+from .protocols import EAGER, insist, overslept
 
 # Messages that are taken at once, at most: as many as are used within moments.
 MOST = 256
@@ -39,7 +41,7 @@ class Load:
         self.client = client
         self.of = taken.seq
         self.seq = int(taken.seq)
-        self.elements = taken.elements
+        self.elements = collections.deque(taken.elements[1:])
         self.used = 1
         self.looked = 0
         self.closed = False
@@ -79,13 +81,14 @@ class Channel(Handle):
 
     def forget(self) -> None:
         """Hold nothing: what a new or a forked process starts with."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may come while we have it
         self._load: Load | None = None
         self._fetching = False
         self._want = 1
         self._trips = -1
         self._at = 0.0
         self._waited = 0
+        self._phrases = queueing.Phrases(self.keys, self.target, "")
 
     # -- taking --
 
@@ -105,10 +108,10 @@ class Channel(Handle):
         return self._fetch(block, timeout)
 
     def _next(self, load: Load) -> bytes:
-        element = load.elements[load.used]
+        element = load.elements.popleft()
         load.used += 1
         load.client.saw(load.seq, load.used)
-        if load.used == len(load.elements):
+        if not load.elements:
             self._load = None
         return element
 
@@ -148,12 +151,14 @@ class Channel(Handle):
 
     def _wait(self, client: Client) -> bytes:
         """The next message, when the last one had to be waited for: the wait is sent along."""
-        seq = stamp(client)
+        phrases = self._phrases
+        if phrases.client is not client.id:
+            phrases = self._phrases = queueing.Phrases(self.keys, self.target, client.id)
+        seq = client.stamp()
         end = client.clock() + EAGER
         reply: Any = None
         try:
-            wait = queueing.eager_wait(self.keys, client.id)
-            hint = client.call_by_hint(self.keys.eager, (client.id, seq, 1), wait)
+            hint = client.hear(phrases.eager % seq)
             if hint and not overslept(client, end):
                 if hint[0] != seq:
                     reply = [b"QUEUED"]  # a hint about an earlier wait; ours will come
@@ -198,45 +203,51 @@ class Channel(Handle):
         """The script that puts."""
         return self.target.put
 
-    def post(self, parts: Sequence[Buffer]) -> None:
+    def post(self, message: Message) -> None:
         """Put a message, some time soon, in the order of posting. Returns at once."""
         if self.failed:
             raise self.failed
-        element, large = messages.pack(self.target.ref, parts)
-        current().outbox.put(self, element, large)
+        session = current()
+        element = messages.inline(message)
+        if element is None:
+            element = messages.store(session.client, self.target.ref, message)
+        session.outbox.put(self, element)
 
-    def refused(self, reply: list[Any], element: bytes) -> None:
+    def refused(self, reply: list[Any]) -> None:
         """The server would not take a message that was posted."""
         self.failed = fault(reply, self.family)
         if queue := self.owner():
-            queue._on_queue_feeder_error(self.failed, messages.peek(element))
+            queue._on_queue_feeder_error(self.failed, None)
 
-    def put(
-        self, parts: Sequence[Buffer], block: bool = True, timeout: float | None = None
-    ) -> bool:
+    def put(self, message: Message, block: bool = True, timeout: float | None = None) -> bool:
         """Put a message; False if there was no room in time.
 
         Raises BrokenPipeError if the end of the pipe that reads is closed.
         """
-        element, large = messages.pack(self.target.ref, parts)
-        session = current()
-        client = session.client
-        for name, piece in large.pieces if large else ():
-            client.store(name, piece, session.ttl)
+        client = current().client
+        seq = client.stamp()
+        element = b""
+        reply: Any
+        try:
+            if block and len(message.parts) == 1 and len(message.parts[0]) <= messages.INLINE:
+                body = message.parts[0]
+                phrases = self._phrases
+                if phrases.client is not client.id:
+                    phrases = self._phrases = queueing.Phrases(self.keys, self.target, client.id)
+                packet = phrases.put % (seq, len(body) + 1, body)
+                reply = client.request(self.target.put.script, packet)
+                if reply[0] == b"PUT":
+                    return True
+            else:
+                reply = None
+        except BaseException as error:
+            reply = error
         if timeout is not None and block:
             timeout = max(0.0, timeout)
             block = timeout > 0
-        seq = stamp(client)
-        args = client.id, seq, int(block), element, b""
-        reply: Any
-        try:
-            reply = client.call(self.target.put, args)
-        except BaseException as error:
-            reply = error
-        if type(reply) is list and reply[0] == b"PUT":
-            return True
+        element = messages.inline(message) or messages.store(client, self.target.ref, message)
         deadline = None if timeout is None or not block else client.clock() + timeout
-        ask = Call(self.target.put, args)
+        ask = Call(self.target.put, (client.id, seq, int(block), element, b""))
         return bool(client.run(queueing.put_on(self.target, client, seq, ask, reply, deadline)))
 
     # -- looking --

@@ -95,9 +95,9 @@ class Connection(_ConnectionBase):  # type: ignore[misc]
         self._check_readable()
         return messages.loads(*self._get())
 
-    def _put(self, parts: list[Buffer]) -> None:
+    def _put(self, message: messages.Message) -> None:
         assert self._handle
-        self._handle.put(parts)
+        self._handle.put(message)
 
     def _get(self) -> tuple[int, Buffer]:
         handle = self._handle
@@ -107,7 +107,7 @@ class Connection(_ConnectionBase):  # type: ignore[misc]
         return handle.unpack(element)
 
     def _send_bytes(self, buf: memoryview) -> None:
-        self._put([buf])
+        self._put(messages.Message(messages.PICKLE, [buf]))
 
     def _recv_bytes(self, maxsize: int | None = None) -> io.BytesIO | None:
         body = messages.plain(*self._get())
@@ -319,21 +319,23 @@ def _connect(address: Any, family: str) -> Connection:
     # process, we let go of it here and take it up there: it is pinned in between.
     listener = owner.decode().partition(" ")[0]
     source = socket.gethostname(), os.getpid()
+    lent: list[Ref] = []
     if listener == session.uid:
-        parts = messages.dumps((there, source))
+        message = messages.dumps((there, source))
     else:
         with session.lending() as lent:
-            parts = messages.dumps((there, source))
+            message = messages.dumps((there, source))
         session.lend(lent, listener)
+    there.close()
+    element = messages.inline(message)
+    assert element
     try:
         # Without a handle: it is not ours to keep, and the listener may be this very process.
-        element, _ = messages.pack(ref, parts)
         session.client.run(queueing.put(queueing.QueueKeys(ref), session.client, element))
     except ObjectExpired:
         here.close()
+        session.take_back(lent, listener)
         raise ConnectionRefusedError(
             errno.ECONNREFUSED, f"nobody listens at {address!r} any more"
         ) from None
-    finally:
-        there.close()
     return here  # type: ignore[no-any-return]

@@ -1,9 +1,10 @@
 """What an object looks like on its way: bytes in Redis, and back.
 
 A small message is one element of a list in Redis: ``0`` and the pickle. A large
-one has keys of its own, and its element says where: ``1`` or ``2``, then
-``size:pieces:name``. ``2`` is a pickle with its buffers beside it (protocol 5),
-which are sent from where they are and received where they stay:
+one has keys of its own, and its element says where: how it is encoded, then
+``size:pieces:name``. ``1`` is a pickle, ``3`` and ``4`` are bytes and a bytearray
+as they are, and ``2`` is a pickle with its buffers beside it (protocol 5). Buffers
+are sent from where they are and received where they stay:
 
     pickle's size, number of buffers, their sizes (each 8 bytes, little-endian),
     the pickle, the buffers; each begins at a multiple of ALIGN.
@@ -14,12 +15,11 @@ from __future__ import annotations
 import pickle
 import struct
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._store import keys
 from ._store.client import Buffer, Client
 from ._store.families import Ref
-from ._store.outbox import Large
 from .errors import ObjectExpired
 from .reduction import MessagePickler
 
@@ -32,17 +32,37 @@ APART = 32 * 1024
 # Redis refuses strings over 512 MB.
 PIECE = 256 * 1024 * 1024
 
+# What was stored and not put after so many milliseconds never will be.
+STORED_MS = 300_000
+
 # What numpy and others want a buffer's start to be a multiple of.
 ALIGN = 64
 
 # The rest cannot hold a class of ours, an array or a handle.
 _PLAIN = frozenset({bytes, str, int, float, bool, type(None)})
 
+# How a message is encoded: the first byte of its element.
+SMALL, PICKLE, FRAME, BYTES, BYTEARRAY = b"01234"
 
-def dumps(obj: object) -> list[Buffer]:
-    """The pickle, and behind it the buffers that are sent apart."""
-    if type(obj) in _PLAIN:
-        return [pickle.dumps(obj, 5)]
+
+# These are sent as they are, if large.
+_RAW: dict[type, int] = {bytes: BYTES, bytearray: BYTEARRAY}
+
+
+class Message(NamedTuple):
+    """An object ready to be sent: how it is encoded, and its bytes, which are not joined."""
+
+    kind: int
+    parts: Sequence[Buffer]
+
+
+def dumps(obj: object) -> Message:
+    """Encode an object."""
+    kind = type(obj)
+    if kind in _RAW and len(obj) > INLINE:  # type: ignore[arg-type]
+        return Message(_RAW[kind], [obj])  # type: ignore[list-item]
+    if kind in _PLAIN:
+        return Message(PICKLE, [pickle.dumps(obj, 5)])
     buffers: list[Buffer] = []
 
     def apart(buffer: pickle.PickleBuffer) -> bool:
@@ -52,32 +72,36 @@ def dumps(obj: object) -> list[Buffer]:
         buffers.append(view)
         return False
 
-    return [MessagePickler.dumps(obj, apart), *buffers]
+    pickled = MessagePickler.dumps(obj, apart)
+    if not buffers:
+        return Message(PICKLE, [pickled])
+    return Message(FRAME, _frame([pickled, *buffers]))
 
 
-def pack(ref: Ref, parts: Sequence[Buffer]) -> tuple[bytes, Large | None]:
-    """The element that stands for a message in an object's list, and what is stored apart."""
-    body = parts[0]
-    if len(parts) == 1 and len(body) <= INLINE:
-        return b"".join((b"0", body)), None
-    kind = 49  # "1"
-    if len(parts) > 1:
-        kind, parts = 50, _frame(parts)
-    size = sum(map(len, parts))
+def inline(message: Message) -> bytes | None:
+    """The element of a small message; None if it is a large one."""
+    if len(message.parts) == 1 and len(message.parts[0]) <= INLINE:
+        return b"".join((b"0", message.parts[0]))
+    return None
+
+
+def store(client: Client, ref: Ref, message: Message) -> bytes:
+    """Store a large message, here and now, so its buffers may change; its element."""
+    size = sum(memoryview(part).nbytes for part in message.parts)
     name = keys.new_id()
-    pieces = _cut(parts)
-    element = b"%c%d:%d:%b" % (kind, size, len(pieces), name.encode())
-    names = [keys.blob(ref.ident, name, number) for number in range(len(pieces))]
-    return element, Large(list(zip(names, pieces, strict=True)))
+    pieces = _cut(message.parts)
+    for number, piece in enumerate(pieces):
+        client.store(keys.blob(ref.ident, name, number), piece, STORED_MS)
+    return b"%c%d:%d:%b" % (message.kind, size, len(pieces), name.encode())
 
 
 def unpack(client: Client, ref: Ref, element: bytes) -> tuple[int, Buffer]:
-    """A message's kind (48, 49 or 50: its first byte) and its bytes.
+    """How a message is encoded, and its bytes.
 
     Raises ObjectExpired if they are gone.
     """
     kind = element[0]
-    if kind == 48:
+    if kind == SMALL:
         return kind, memoryview(element)[1:]
     size, pieces, name = element[1:].split(b":")
     body = bytearray(int(size))
@@ -94,7 +118,11 @@ def unpack(client: Client, ref: Ref, element: bytes) -> tuple[int, Buffer]:
 
 def loads(kind: int, body: Buffer) -> Any:
     """The object."""
-    if kind != 50:
+    if kind == BYTEARRAY:
+        return body
+    if kind == BYTES:
+        return bytes(body)
+    if kind != FRAME:
         return pickle.loads(body)
     view = memoryview(body)
     size, count = struct.unpack_from("<QQ", view)
@@ -110,14 +138,9 @@ def loads(kind: int, body: Buffer) -> Any:
     return pickle.loads(pickled, buffers=buffers)
 
 
-def peek(element: bytes) -> Any:
-    """The object of a small message; None for a large one, which is not here."""
-    return pickle.loads(memoryview(element)[1:]) if element[0] == 48 else None
-
-
 def plain(kind: int, body: Buffer) -> Buffer:
-    """A message as ``recv_bytes`` has it: with the buffers in the pickle."""
-    return pickle.dumps(loads(kind, body), 5) if kind == 50 else body
+    """A message as ``recv_bytes`` has it: all of it in the pickle."""
+    return body if kind in (SMALL, PICKLE) else pickle.dumps(loads(kind, body), 5)
 
 
 def _aligned(position: int) -> int:

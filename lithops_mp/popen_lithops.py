@@ -368,9 +368,11 @@ class Listener:
         if kind == b"start":
             child.note_start(what)
         else:
-            self._bury(child, what)
+            self._bury(child, what, message[b"data"].decode())
 
-    def _bury(self, child: Popen, code: int) -> None:
+    def _bury(self, child: Popen, code: int, lost: str) -> None:
+        if lost:
+            _write_all(2, f"lithops_mp: {child.name} is lost: {lost}\n".encode())
         self.remove(child)
         processes.forget(self.client, child.uid)
         self.client.plain("SREM", keys.children(self.session.uid), child.uid)
@@ -418,8 +420,7 @@ class Listener:
     def _give_up(self, child: Popen, why: str, code: int = processes.KILLED) -> None:
         code = processes.finish(self.client, child.uid, code, f"{child.name}: {why}")
         processes.close(self.client, child.uid, self.session.ttl, f"{child.name}: {why}")
-        _write_all(2, f"lithops_mp: {child.name} is lost: {why}\n".encode())
-        self._bury(child, code)
+        self._bury(child, code, why)
 
     def _lost(self, error: Exception) -> None:
         if self.children:

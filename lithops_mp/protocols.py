@@ -15,7 +15,6 @@ goes on.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Generator
 from multiprocessing import ProcessError
 from typing import Any, NamedTuple, Protocol
@@ -23,15 +22,16 @@ from typing import Any, NamedTuple, Protocol
 from ._store import keys
 from ._store.commands import Block, Call, Command, Watch
 from ._store.replies import fault
-from ._store.scripts import Bound, command, script
+from ._store.scripts import NO_REPLY, Bound, command, script
 from .errors import LockLost, ObjectExpired, VersionMismatch
 
 # Seconds between two looks at the state by a waiter. Only lost hints and dead
 # processes wait for it, so it trades load on the server for the time those take.
 SAFETY = 5.0
 
-# The same for the wait that is sent along with an acquire (whole seconds).
-EAGER = 2
+# The same for the wait that is sent along with an acquire. Short, since nobody hears of
+# a script that is missing there; the next wait is as long as any.
+EAGER = 0.25
 
 Steps = Generator[Command, Any, Any]
 
@@ -41,7 +41,7 @@ class Me(Protocol):
 
     @property
     def id(self) -> str: ...
-    def tick(self) -> int: ...
+    def stamp(self) -> bytes: ...
     def clock(self) -> float: ...
     def saw(self, seq: int, count: int) -> None: ...
 
@@ -59,11 +59,6 @@ class Grant(NamedTuple):
 def seconds_left(me: Me, deadline: float | None) -> float:
     """How long to block now: to the deadline, but no longer than SAFETY."""
     return SAFETY if deadline is None else min(SAFETY, deadline - me.clock())
-
-
-def stamp(me: Me) -> bytes:
-    """A new sequence number, in the one width that lets scripts compare it as text."""
-    return b"%012d" % me.tick()
 
 
 def hear(mailbox: str, seq: bytes, seconds: float, me: Me) -> Steps:
@@ -150,7 +145,7 @@ class SemKeys:
 
 def acquire(sem: SemKeys, me: Me, block: bool = True, timeout: float | None = None) -> Steps:
     """Take one unit: a :class:`Grant`, or None if it could not be had in time."""
-    seq = stamp(me)
+    seq = me.stamp()
     deadline = None if timeout is None else me.clock() + timeout
     first = Call(sem.acquire if block else sem.attempt, (me.id, seq))
     try:
@@ -164,38 +159,56 @@ def acquire_eager(sem: SemKeys, me: Me) -> Steps:
     """:func:`acquire` of a lock as it goes when a line is expected: the wait is sent along.
 
     One round trip for both, since the script posts a hint also if it grants at
-    once. This says what ``Client.call_and_block`` and :func:`settled` do.
+    once. Its own reply says nothing more, so it is not looked at.
     """
-    seq, hint = stamp(me), None
-    end = me.clock() + EAGER
+    seq, end = me.stamp(), me.clock() + EAGER
+    reply: Any
     try:
-        reply = yield Call(sem.eager, (me.id, seq))
+        yield Call(sem.eager, (me.id, seq))
         hint = yield Block(keys.mailbox(sem.ident, me.id), EAGER)
-        if overslept(me, end):
-            reply, hint = (yield Call(sem.acquire, (me.id, seq))), None
+        reply = told(me, hint, seq, end)
     except BaseException as error:
         reply = error
-    grant = settled(seq, reply, hint)
-    return grant or (yield from acquire_on(sem, me, seq, reply, None))
+    return (yield from acquire_on(sem, me, seq, reply, None))
 
 
-@functools.lru_cache(maxsize=1024)
-def eager_wait(sem: SemKeys, client: str) -> bytes:
-    """The packed wait that is sent along."""
-    return command("BLPOP", keys.mailbox(sem.ident, client), EAGER)
-
-
-def settled(seq: bytes, reply: Any, hint: list[Any] | None) -> Grant | None:
-    """The grant, if the first answer, or the hint behind it, is one."""
-    if type(reply) is list and reply[0] == b"ACQUIRED":
-        return granted(reply)
-    if hint is not None and hint[0] == seq and hint[1] == b"ACQUIRED":
-        return granted(hint[1:])
+def told(me: Me, hint: list[Any] | None, seq: bytes, end: float) -> list[Any] | None:
+    """What a hint says of request ``seq``, if it says all and is to be believed."""
+    if hint and hint[0] == seq and hint[1] != b"ASK" and me.clock() <= end + SAFETY:
+        return hint[1:]
     return None
+
+
+class Phrases:
+    """How the protocols of a lock begin when this client speaks, packed but for the numbers.
+
+    A process that was just woken pays several times for every line of Python, and
+    these are all that is said as long as nothing goes wrong.
+    """
+
+    def __init__(self, sem: SemKeys, client: str) -> None:
+        self.client = client
+        wait = command("BLPOP", keys.mailbox(sem.ident, client), str(EAGER))
+        #: Of :func:`acquire`; for its seq.
+        self.acquire = escaped(sem.acquire.given(client).head) + SEQ
+        #: Of :func:`acquire_eager`, both steps; for its seq.
+        self.eager = NO_REPLY + escaped(sem.eager.given(client).head) + SEQ + escaped(wait)
+        #: Of :func:`release`; for its seq, and the length and digits of the fence.
+        self.release = escaped(sem.release.given(client).head) + SEQ + b"$%d\r\n%b\r\n"
+
+
+SEQ = b"$12\r\n%b\r\n"
+
+
+def escaped(packet: bytes) -> bytes:
+    """Packed words, to be used with ``%``."""
+    return packet.replace(b"%", b"%%")
 
 
 def acquire_on(sem: SemKeys, me: Me, seq: bytes, reply: Any, deadline: float | None) -> Steps:
     """:func:`acquire` from the answer to its first request on, or from what kept it away.
+
+    None is no answer: ask.
 
     Apart, since a lock that is free is had with that answer, and a generator
     would cost as much again as everything else in Python.
@@ -203,7 +216,9 @@ def acquire_on(sem: SemKeys, me: Me, seq: bytes, reply: Any, deadline: float | N
     try:
         if isinstance(reply, BaseException):
             raise reply
-        if reply[0] == b"ACQUIRED":
+        if reply is None:
+            reply = yield Call(sem.acquire, (me.id, seq))
+        if reply[0] in (b"ACQUIRED", b"FREE"):
             return granted(reply)
         if reply[0] == b"WOULD_BLOCK":
             return None
@@ -255,7 +270,7 @@ def release(sem: SemKeys, me: Me, fence: int) -> Steps:
 
     Returns what interrupted it, for the caller to raise: the release has happened.
     """
-    first = Call(sem.release, (me.id, stamp(me), fence))
+    first = Call(sem.release, (me.id, me.stamp(), fence))
     try:
         reply = yield first
     except BaseException as error:
@@ -272,7 +287,7 @@ def release_on(sem: SemKeys, first: Call, reply: Any) -> Steps:
         interrupt = reply
         reply, again = yield from insist(first)
         interrupt = interrupt or again
-    if reply[0] != b"RELEASED":
+    if reply != b"RELEASED":
         raise fault(reply, sem.kind)
     return interrupt
 
@@ -297,7 +312,7 @@ def cond_wait(cond: CondKeys, me: Me, fence: int, timeout: float | None) -> Step
     The lock is held again in any case, as CPython's ``finally`` has it; what
     interrupted the wait is the third item, for the caller to raise.
     """
-    lock, seq = cond.lock, stamp(me)
+    lock, seq = cond.lock, me.stamp()
     deadline = None if timeout is None else me.clock() + timeout
     mailbox = keys.mailbox(lock.ident, me.id)
     ask = Call(cond.wait, (me.id, seq, fence, cond.name))
@@ -325,7 +340,7 @@ def cond_wait(cond: CondKeys, me: Me, fence: int, timeout: float | None) -> Step
 def _leave(cond: CondKeys, me: Me, seq: bytes, error: BaseException | None) -> Steps:
     """Give up waiting, by time-out or interrupt, and get the lock back."""
     ticket = f"{me.id}:{seq.decode()}:{cond.name}"
-    ask = Call(cond.expire, (me.id, stamp(me), ticket))
+    ask = Call(cond.expire, (me.id, me.stamp(), ticket))
     reply, interrupt = yield from insist(ask)
     notified = reply[0] != b"EXPIRED"
     return (yield from _get_back(cond, me, seq, ask, reply, notified, error or interrupt))
@@ -368,7 +383,7 @@ def _get_back(
 
 def cond_notify(cond: CondKeys, me: Me, fence: int, count: int) -> Steps:
     """Wake up to ``count`` waiters (-1: all). Returns how many."""
-    reply = yield Call(cond.notify, (me.id, stamp(me), fence, count))
+    reply = yield Call(cond.notify, (me.id, me.stamp(), fence, count))
     if reply[0] != b"NOTIFIED":
         raise fault(reply, "condition")
     return int(reply[1])
@@ -386,7 +401,7 @@ class EventKeys:
 
 def event_change(bound: Bound, me: Me) -> Steps:
     """Set or clear."""
-    reply = yield Call(bound, (me.id, stamp(me)))
+    reply = yield Call(bound, (me.id, me.stamp()))
     if reply[0] != b"OK":
         raise fault(reply, "Event")
 
@@ -449,7 +464,7 @@ class Passage(NamedTuple):
 
 def barrier_wait(barrier: BarrierKeys, me: Me, has_action: bool, timeout: float | None) -> Steps:
     """Arrive and wait for the others: a :class:`Passage`."""
-    seq = stamp(me)
+    seq = me.stamp()
     ticket = f"{me.id}:{seq.decode()}"
     mailbox = keys.mailbox(barrier.ident, me.id)
     deadline = None if timeout is None else me.clock() + timeout
@@ -492,7 +507,7 @@ def _break_for_the_dead(barrier: BarrierKeys, suspect: bytes) -> Steps:
 
 def barrier_open(barrier: BarrierKeys, me: Me, ticket: str) -> Steps:
     """The action has run: let everyone through. False if broken meanwhile."""
-    reply, interrupt = yield from insist(Call(barrier.open, (me.id, stamp(me), ticket)))
+    reply, interrupt = yield from insist(Call(barrier.open, (me.id, me.stamp(), ticket)))
     if reply[0] not in (b"PASSED", b"BROKEN"):
         raise fault(reply, "Barrier")
     if interrupt:
@@ -502,6 +517,6 @@ def barrier_open(barrier: BarrierKeys, me: Me, ticket: str) -> Steps:
 
 def barrier_smash(barrier: BarrierKeys, me: Me, phase: str) -> Steps:
     """``phase`` "broken" aborts, "filling" resets."""
-    reply = yield Call(barrier.smash, (me.id, stamp(me), phase))
+    reply = yield Call(barrier.smash, (me.id, me.stamp(), phase))
     if reply[0] != b"OK":
         raise fault(reply, "Barrier")

@@ -9,16 +9,15 @@ noted in the process's ledger (``_store.ledger``).
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 from ._store import keys
 from ._store.commands import Block, Call, Watch
 from ._store.families import Ref
 from ._store.replies import fault
-from ._store.scripts import Argument, Bound, command
+from ._store.scripts import NO_REPLY, Argument, Bound, command, pack
 from .errors import ObjectExpired, VersionMismatch
-from .protocols import EAGER, Me, Steps, insist, overslept, seconds_left, stamp
+from .protocols import EAGER, SEQ, Me, Steps, escaped, insist, overslept, seconds_left
 
 
 def fields(
@@ -34,7 +33,6 @@ def fields(
         "held": 0,
         "reader": "",
         "eof": "",
-        "n": 0,
         "todo": 0 if joinable else "",
         "watch": 0,
         "last": "0-0",
@@ -72,10 +70,21 @@ class QueueKeys:
 _BROUGHT = (b"ITEMS", b"READY")
 
 
-@functools.lru_cache(maxsize=1024)
-def eager_wait(queue: QueueKeys, client: str) -> bytes:
-    """The packed wait that is sent along with a get."""
-    return command("BLPOP", keys.mailbox(queue.ref.ident, client), EAGER)
+class Phrases:
+    """How the commonest requests of a client begin and end, packed but for what changes."""
+
+    def __init__(self, queue: QueueKeys, target: QueueKeys, client: str) -> None:
+        self.client = client
+        wait = command("BLPOP", keys.mailbox(queue.ref.ident, client), str(EAGER))
+        #: A get with its wait; for its seq.
+        self.eager = b"".join(
+            (NO_REPLY, escaped(queue.eager.given(client).head), SEQ, pack(1), escaped(wait))
+        )
+        #: Put one small message; for the seq, the element's length, the message.
+        self.put = escaped(target.put.given(client).head) + SEQ + pack(1) + _ELEMENT + pack(b"")
+
+
+_ELEMENT = b"$%d\r\n0%b\r\n"
 
 
 class Taken(NamedTuple):
@@ -92,7 +101,7 @@ def get(
 
     Raises EOFError if the other end of a pipe is closed and nothing is left.
     """
-    seq = stamp(me)
+    seq = me.stamp()
     deadline = None if timeout is None else me.clock() + timeout
     try:
         reply = yield Call(queue.get if block else queue.attempt, (me.id, seq, want))
@@ -139,7 +148,7 @@ def get_on(
                 if len(reply) > 1:
                     return _seen(me, Taken(seq, reply[1:]))
                 # Given to somebody else when we were taken for dead: anew.
-                seq = stamp(me)
+                seq = me.stamp()
                 ask = Call(queue.get, (me.id, seq, want))
                 reply = None
                 continue
@@ -167,7 +176,7 @@ def put(
 
     Raises BrokenPipeError if nobody has the end of the pipe any more that reads.
     """
-    seq = stamp(me)
+    seq = me.stamp()
     deadline = None if timeout is None else me.clock() + timeout
     ask = Call(queue.put, (me.id, seq, int(block), element, b""))
     try:
@@ -180,11 +189,16 @@ def put(
 def put_on(
     queue: QueueKeys, me: Me, seq: bytes, ask: Call, reply: Any, deadline: float | None
 ) -> Steps:
-    """:func:`put` from the answer to its request on, or from what kept it away."""
+    """:func:`put` from the answer to its request on, or from what kept it away.
+
+    None if the answer is not known.
+    """
     mailbox = queue.mailbox(me)
     try:
         if isinstance(reply, BaseException):
             raise reply
+        if reply is None:
+            reply = yield ask
         while reply[0] == b"PARKED":
             end = me.clock() + seconds_left(me, deadline)
             hint = yield Block(mailbox, end - me.clock())
@@ -238,7 +252,7 @@ def look(queue: QueueKeys, watch: bool = False) -> Steps:
 
 def done(queue: QueueKeys, me: Me) -> Steps:
     """A task is done. Raises ValueError if there was none."""
-    reply = yield Call(queue.done, (me.id, stamp(me)))
+    reply = yield Call(queue.done, (me.id, me.stamp()))
     if reply[0] == b"TOO_MANY":
         raise ValueError("task_done() called too many times")
     if reply[0] != b"OK":

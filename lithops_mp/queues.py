@@ -64,13 +64,13 @@ class Queue(_mp.Queue):  # type: ignore[type-arg]
             raise ValueError(f"Queue {self!r} is closed")
         self._sent = True
         try:
-            parts = messages.dumps(obj)
+            message = messages.dumps(obj)
         except Exception as error:
             self._on_queue_feeder_error(error, obj)  # type: ignore[attr-defined]
             return
         if not self._bound:
-            self._channel.post(parts)
-        elif not self._channel.put(parts, block, timeout):
+            self._channel.post(message)
+        elif not self._channel.put(message, block, timeout):
             raise Full
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
@@ -80,7 +80,7 @@ class Queue(_mp.Queue):  # type: ignore[type-arg]
         element = self._channel.get(block, timeout)
         if element is None:
             raise Empty
-        if element[0] == 48:
+        if element[0] == messages.SMALL:
             return pickle.loads(memoryview(element)[1:])
         return messages.loads(*self._channel.unpack(element))
 

@@ -32,6 +32,11 @@ __all__ = ["Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock",
 SEM_VALUE_MAX: int = _mp.SEM_VALUE_MAX  # type: ignore[attr-defined]  # typeshed lacks it
 LOCK, RLOCK, SEMAPHORE = "lock", "rlock", "sem"
 
+# How often a lock that had a line may be found free before no line is expected.
+PATIENCE = 8
+
+_AT_ONCE = (b"ACQUIRED", b"FREE")
+
 
 class SemLock(Handle):
     """The engine of the four lock classes; the interface of CPython's SemLock.
@@ -61,7 +66,6 @@ class SemLock(Handle):
                 "value": value,
                 "owner": "",
                 "fence": 0,
-                "n": 0,
                 "kind": kind,
                 "max": maxvalue,
                 "policy": policy,
@@ -77,7 +81,9 @@ class SemLock(Handle):
         self._depth = 0
         self._thread = 0
         self.fence = 0
-        self._line = False  # the last acquire had to stand in line
+        self._phrases = protocols.Phrases(self.keys, "")
+        # How often more a line is expected: the last acquires had to stand in one.
+        self._line = 0
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Take one unit, in the order of asking. False if not in time.
@@ -87,41 +93,45 @@ class SemLock(Handle):
         counts as 0. Raises ObjectExpired, ServerUnavailable, and OwnerDied under
         the policy ``raise`` (then nothing is held).
         """
-        me = threading.get_ident()
-        if self.kind == RLOCK and self._depth and self._thread == me:
+        if self.kind == RLOCK and self._is_mine():
             self._depth += 1
             return True
         if timeout is not None and block:
             timeout = max(0.0, float(timeout))
             block = timeout > 0
         client = current().client
-        seq = protocols.stamp(client)
+        phrases = self._phrases
+        if phrases.client is not client.id:
+            phrases = self._phrases = protocols.Phrases(self.keys, client.id)
+        seq = client.stamp()
         reply: Any
-        hint = None
         try:
-            if self._line and block and timeout is None:
-                wait = protocols.eager_wait(self.keys, client.id)
+            if not block:
+                reply = client.call(self.keys.attempt, (client.id, seq))
+            elif self._line > 0 and timeout is None:
                 end = client.clock() + protocols.EAGER
-                reply, hint = client.call_and_block(self.keys.eager, (client.id, seq), wait)
-                if protocols.overslept(client, end):
-                    reply, hint = client.call(self.keys.acquire, (client.id, seq)), None
+                hint = client.hear(phrases.eager % seq)
+                reply = protocols.told(client, hint, seq, end)
             else:
-                bound = self.keys.acquire if block else self.keys.attempt
-                reply = client.call(bound, (client.id, seq))
+                reply = client.request(self.keys.acquire.script, phrases.acquire % seq)
         except BaseException as error:
             reply = error
-        grant = protocols.settled(seq, reply, hint)
-        if grant is None:
-            self._line = block and self.kind != SEMAPHORE
+        died = ""
+        if type(reply) is list and reply[0] in _AT_ONCE and len(reply) == 2:
+            fence = int(reply[1])
+            if reply[0] == b"FREE":
+                self._line -= 1
+        else:
             deadline = None if timeout is None or not block else client.clock() + timeout
             grant = client.run(protocols.acquire_on(self.keys, client, seq, reply, deadline))
             if grant is None:
                 return False
-        elif hint is None or reply[0] != b"QUEUED":
-            self._line = False
-        self._take(grant.fence, 1)
-        if grant.died:
-            self._report(grant.died)
+            if self.kind != SEMAPHORE:
+                self._line = PATIENCE
+            fence, died = grant
+        self._take(fence, 1)
+        if died:
+            self._report(died)
         return True
 
     def _take(self, fence: int, depth: int) -> None:
@@ -157,15 +167,19 @@ class SemLock(Handle):
                 return
         fence = self.fence
         client = current().client
-        args = (client.id, protocols.stamp(client), fence)
+        phrases = self._phrases
+        if phrases.client is not client.id:
+            phrases = self._phrases = protocols.Phrases(self.keys, client.id)
+        seq, digits = client.stamp(), b"%d" % fence
+        packet = phrases.release % (seq, len(digits), digits)
         interrupt = None
         try:
             try:
-                reply: Any = client.call(self.keys.release, args)
+                reply: Any = client.request(self.keys.release.script, packet)
             except BaseException as error:
                 reply = error
-            if type(reply) is not list or reply[0] != b"RELEASED":
-                first = Call(self.keys.release, args)
+            if reply != b"RELEASED":
+                first = Call(self.keys.release, (client.id, seq, fence))
                 interrupt = client.run(protocols.release_on(self.keys, first, reply))
         except (ValueError, AssertionError, LockLost):
             self._let_go(fence)

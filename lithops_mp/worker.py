@@ -137,6 +137,7 @@ class Supervisor:
         self.heard = 0.0
         self.parent_pipe = -1
         self.pid = 0
+        self.lost = b""  # why we put an end to it
 
     def run(self) -> None:
         """The target's whole life."""
@@ -201,6 +202,7 @@ class Supervisor:
                 if time.monotonic() >= due:
                     due = time.monotonic() + pulse.every
                     if not pulse.beat():
+                        self.lost = b"its record is gone from Redis"
                         self._kill_softly(signal.SIGKILL)
                     self._look_after_parent()
                 wait = min(due - time.monotonic(), 0.05 if self.blocked else pulse.every)
@@ -310,10 +312,11 @@ class Supervisor:
         code = processes.finish(self.client, self.uid, code, why, self.ledger.dump())
         # Before the parent hears of it: after a join, nothing is held any more.
         processes.close(self.client, self.uid, self.ttl, why if code else "")
-        if self.parent_pipe < 0:
+        told = self.parent_pipe >= 0 and processes.tell(
+            self.client, self.spec["parent"], "exit", self.uid, code, self.lost, self.ttl
+        )
+        if not told:
             processes.forget(self.client, self.uid)  # nobody will ask
-        else:
-            processes.tell(self.client, self.spec["parent"], "exit", self.uid, code, b"", self.ttl)
 
     def _drain(self) -> None:
         """What is left in the pipes; subprocesses may hold them open for a while."""

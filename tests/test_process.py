@@ -517,8 +517,9 @@ def test_unpicklable_target_raises_and_leaves_nothing(evidence: Evidence) -> Non
     process = mp.Process(target=print, args=(lock, threading.Lock()))
     with pytest.raises(TypeError, match=r"cannot pickle '_thread\.lock' object"):
         process.start()
-    assert evidence.all_keys() == before
-    assert len(os.listdir("/proc/self/fd")) == len(descriptors)
+    assert set(evidence.all_keys()) <= set(before) | idle_keys()
+    # Lithops' threads open files, too.
+    eventually(lambda: len(os.listdir("/proc/self/fd")) <= len(descriptors), "no new descriptor")
     assert mp.active_children() == []
     assert process.exitcode is None
 
@@ -553,7 +554,7 @@ def test_failure_of_lithops_raises_and_leaves_nothing(evidence: Evidence) -> Non
     process = mp.Process(target=print, args=(lock,))
     with pytest.raises(Exception, match="nowhere"):
         process.start()
-    assert evidence.all_keys() == before
+    assert set(evidence.all_keys()) <= set(before) | idle_keys()
     assert mp.active_children() == []
     config.set_parameter(config.LITHOPS_CONFIG, {})
     assert run(int).exitcode == 0
@@ -563,8 +564,8 @@ def test_function_that_ends_before_it_begins_is_a_lost_process(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """Lithops reports nothing about a function that its machine has killed."""
-    runtime = tmp_path / "python"
-    runtime.write_text(f'#!/bin/sh\n[ "$2" = run_job ] && kill -9 $$\nexec {sys.executable} "$@"\n')
+    runtime, python = tmp_path / "python", popen_lithops.interpreter()
+    runtime.write_text(f'#!/bin/sh\n[ "$2" = run_job ] && kill -9 $$\nexec {python} "$@"\n')
     runtime.chmod(0o755)
     config.set_parameter(config.LITHOPS_CONFIG, {"localhost": {"runtime": str(runtime)}})
     process = run(int, name="the one")

@@ -16,7 +16,8 @@ from support.programs import Evidence, Log, gone, ident_of, program, start, url_
 from support.servers import Server, eventually, running
 
 import lithops_mp as mp
-from lithops_mp._store import keys, session
+from lithops_mp._store import keys, processes, session
+from lithops_mp._store.client import Client
 from lithops_mp.errors import ObjectExpired
 
 
@@ -371,6 +372,23 @@ def make_and_leave(log: Log) -> None:
     lock.acquire()
     with mp.Condition() as condition:
         condition.wait(0.01) if hasattr(condition, "wait") else None
+
+
+def test_program_that_ends_is_not_told_anything_any_more(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An orphan may write to the terminal in the middle of the program's end.
+    client, forget = Client(server.settings, "function.0"), processes.forget
+
+    def write_and_forget(mine: Client, uid: str) -> None:
+        processes.tell(client, uid, "out", "orphan", 1, b"a word", 60_000)
+        forget(mine, uid)
+
+    monkeypatch.setattr(processes, "forget", write_and_forget)
+    with program(url_of(server.settings)):
+        pass
+    assert Evidence(server).all_keys() == []
+    client.close()
 
 
 def test_programs_do_not_disturb_each_other(server: Server) -> None:

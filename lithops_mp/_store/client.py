@@ -46,9 +46,6 @@ SILENCE = 20.0
 RECONNECT = 20.0
 RECONNECT_EMBEDDED = 1.0
 
-# The next command gets no answer.
-_NO_REPLY = command("CLIENT", "REPLY", "SKIP")
-
 _BROKEN = (ConnectionError, TimeoutError, ReadOnlyError)
 
 
@@ -93,10 +90,10 @@ class Client:
     def _open(self) -> Wire:
         return Wire(self.settings.connection(socket_timeout=SILENCE), SILENCE)
 
-    def tick(self) -> int:
-        """A new sequence number."""
+    def stamp(self) -> bytes:
+        """A new sequence number, in the one width that lets scripts compare it as text."""
         self._seq += 1
-        return self._seq
+        return b"%012d" % self._seq
 
     @property
     def current_seq(self) -> bytes:
@@ -107,61 +104,50 @@ class Client:
 
     def call(self, bound: Bound, args: tuple[Argument, ...]) -> Reply:
         """Run a script; its reply. Raises ServerUnavailable when the server is lost."""
-        packet = bound.pack(args)
-        try:
-            try:
-                reply: Reply = self._exchange(packet)
-            except NoScriptError:
-                reply = self._exchange(_in_full(packet, bound.script))
-        except _BROKEN as error:
-            reply = self._persist([packet], [bound.script], error)[0]
-        except RedisError as error:
-            raise translate(error, self.settings) from error
+        reply: Reply = self.request(bound.script, bound.pack(args))
         return reply
 
-    def call_and_block(
-        self, bound: Bound, args: tuple[Argument, ...], mailbox: bytes
-    ) -> tuple[Reply, Reply | None]:
-        """Run a script that will post a hint, and wait for that, in one round trip.
-
-        The script's reply, and the hint's words or None. ``mailbox`` is a packed
-        BLPOP. Only for a script that posts in any case, or has put us in line.
-        """
-        wire = self._connection
+    def request(self, script: Script, packet: bytes) -> Any:
+        """:meth:`call` of a packed script."""
         self.round_trips += 1
         self.busy += 1
         try:
-            wire.send(bound.pack(args) + mailbox)
-            reply: Reply = wire.receive()
-            if reply[0] in (b"GONE", b"VERSION"):
-                wire.disconnect()  # the server would let us wait
-                return reply, None
-            hint = wire.receive()
-            return reply, hint and hint[1].split(b"\x1f", HINT_WORDS)
-        except RedisError:
-            wire.disconnect()  # NOSCRIPT, say: the wait behind it goes on
+            self._connection.send(packet)
+            return self._connection.receive()
+        except RedisError as error:
+            return self._recover(script, packet, error)
         except BaseException:
-            wire.disconnect()
+            # An answer may be on its way that the next request must not get.
+            self._connection.disconnect()
             raise
         finally:
             self.busy -= 1
-        return self.call(bound, args), None
 
-    def call_by_hint(
-        self, bound: Bound, args: tuple[Argument, ...], mailbox: bytes
-    ) -> Reply | None:
+    def _recover(self, script: Script, packet: bytes, error: RedisError) -> Any:
+        """The reply to a request that met with an error."""
+        try:
+            if isinstance(error, NoScriptError):
+                return self._exchange(_in_full(packet, script))
+        except RedisError as again:
+            error = again
+        if isinstance(error, _BROKEN):
+            return self._persist([packet], [script], error)[0]
+        raise translate(error, self.settings) from error
+
+    def hear(self, packet: bytes) -> Reply | None:
         """Run a script that answers by a hint alone, now or later, and wait for that.
 
-        The hint's words, or None if none came in time or the connection broke: then
-        the state says what happened. ``mailbox`` is a packed BLPOP. One wake-up, where
-        the script's own answer would be a second one.
+        ``packet`` is NO_REPLY, the packed script and a packed BLPOP: one round trip, and
+        one wake-up, where the script's own answer would be another. The hint's words,
+        or None if none came in time, or anything went wrong (nobody hears that a script
+        is missing): asking again shows what.
         """
         wire = self._connection
         self.round_trips += 1
         self.busy += 1
         try:
-            wire.send(b"".join((_NO_REPLY, bound.pack(args), mailbox)))
-            reply = wire.receive()
+            wire.send(packet)
+            reply: Reply | None = wire.receive()
             return reply and reply[1].split(b"\x1f", HINT_WORDS)
         except RedisError:
             wire.disconnect()

@@ -141,7 +141,7 @@ class Pulse:
         self.beats += 1
         alive = processes.beat(self.client, self.uid, self.ttl, frozen=is_stopped(self.pid))
         if alive and self.beats % self.renew_every == 0:
-            processes.renew(self.client, self.uid)
+            processes.renew(self.client, self.uid, self.ttl)
         return alive
 
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import msgpack
 
 from ..errors import ServerUnavailable
-from .client import Buffer, Client
+from .client import Client
 from .families import Step
 from .scripts import Bound
 
@@ -44,12 +44,6 @@ IDLE = 0.005
 PATIENCE = 1.0
 
 
-class Large(NamedTuple):
-    """A message that has keys of its own: names of the pieces, and what they are."""
-
-    pieces: list[tuple[str, list[Buffer]]]
-
-
 class Sender(Protocol):
     """A queue, as the outbox sees it."""
 
@@ -59,8 +53,8 @@ class Sender(Protocol):
     def put_bound(self) -> Bound:
         """The script that puts its messages."""
 
-    def refused(self, reply: list[Any], element: bytes) -> None:
-        """The server would not take a message."""
+    def refused(self, reply: list[Any]) -> None:
+        """The server would not take messages."""
 
 
 class Reader(Protocol):
@@ -80,7 +74,7 @@ class Reader(Protocol):
         """That call was answered."""
 
 
-Entry = tuple[Sender, bytes, "Large | None"]
+Entry = tuple[Sender, bytes]
 
 
 class Batch(NamedTuple):
@@ -118,9 +112,9 @@ class Outbox:
         """Nothing to send and nothing to give back."""
         return not (self._waiting or self._batch.requests or self._readers)
 
-    def put(self, sender: Sender, element: bytes, large: Large | None) -> None:
+    def put(self, sender: Sender, element: bytes) -> None:
         """Have a message sent. Returns at once."""
-        self._waiting.append((sender, element, large))
+        self._waiting.append((sender, element))
         self._session.pending = True
         if not self._awake:
             self.wake()
@@ -150,11 +144,11 @@ class Outbox:
                 while self._batch.requests or self._collect(idle=idle):
                     replies = self._client.calls([step for step, *_ in self._batch.requests])
                     sent, self._batch = self._batch, self._batch._replace(requests=[])
-                    for (step, sender, reader), reply in zip(sent.requests, replies, strict=True):
+                    for (_, sender, reader), reply in zip(sent.requests, replies, strict=True):
                         if reader:
                             reader.given_back()
                         elif sender and reply[0] not in (b"PUT", b"STALE"):
-                            sender.refused(reply, step[1][3])
+                            sender.refused(reply)
             finally:
                 self._inside = False
 
@@ -176,10 +170,8 @@ class Outbox:
                 break
             size += len(entry[1])
             entries.append(entry)
-            for name, parts in entry[2].pieces if entry[2] else ():
-                self._client.store(name, parts, self._session.ttl)
         for sender, group in itertools.groupby(entries, operator.itemgetter(0)):
-            seq = b"%012d" % self._client.tick()
+            seq = self._client.stamp()
             first, *rest = [entry[1] for entry in group]
             more: bytes = msgpack.packb(rest, use_bin_type=False) if rest else b""
             step = sender.put_bound, (self._client.id, seq, 1, first, more)

@@ -36,7 +36,7 @@ def register(
 
 
 class Status(NamedTuple):
-    """``word`` is STARTING, RUNNING, FROZEN, LAPSED, ENDED or GONE.
+    """``word`` is STARTING, RUNNING, FROZEN, LAPSED, ENDED or GONE; of an order also SENT.
 
     ``value`` is the exit code of an ENDED process, the silence in ms of a LAPSED
     or FROZEN one. Both have lost their locks; somebody still looks after a frozen
@@ -68,9 +68,17 @@ def beat(client: Client, uid: str, ttl: int, *, frozen: bool = False) -> bool:
     return bool(client.call(*sign(uid, ttl, frozen=frozen))[0] == b"OK")
 
 
-def renew(client: Client, uid: str) -> None:
-    """Keep what a living process refers to."""
+def renew(client: Client, uid: str, ttl: int) -> None:
+    """Keep what a living process refers to, and its children that nobody has claimed yet."""
     client.calls([families.renew(ref) for ref in _objects(client, uid)])
+    children = [child.decode() for child in client.plain("SMEMBERS", keys.children(uid))]
+    asked = script("process/status")
+    replies = client.calls([(asked.on(keys.process(child)), ()) for child in children])
+    for child, reply in zip(children, replies, strict=True):
+        if reply[0] == b"STARTING":
+            kept = keys.process(child), keys.spec(child), keys.objects(child)
+            client.plains(*(("PEXPIRE", key, ttl) for key in kept))
+            client.calls([families.renew(ref) for ref in _objects(client, child)])
 
 
 def finish(client: Client, uid: str, code: int, why: str, seen: bytes = b"") -> int:
@@ -82,17 +90,17 @@ def finish(client: Client, uid: str, code: int, why: str, seen: bytes = b"") -> 
     return int(reply[1]) if reply[0] == b"ENDED" else code
 
 
-def order(client: Client, uid: str, word: str, signal: int, ttl: int) -> bool:
-    """Tell a supervisor ``signal`` or ``parent`` (it has ended). False if there is no record."""
+def order(client: Client, uid: str, word: str, signal: int, ttl: int) -> Status:
+    """Tell a supervisor ``signal`` or ``parent`` (it has ended): SENT, ENDED or GONE."""
     bound = script("process/order").on(keys.process(uid), keys.control(uid))
-    reply = client.call(bound, (client.id, client.tick(), word, signal, ttl))
-    return bool(reply[0] != b"GONE")
+    reply = client.call(bound, (client.id, client.stamp(), word, signal, ttl))
+    return Status(reply[0].decode(), int(reply[1]) if len(reply) > 1 else 0)
 
 
 def tell(client: Client, to: str, kind: str, child: str, what: int, data: bytes, ttl: int) -> int:
     """Append to an inbox; how many messages wait in it, 0 if its owner is gone."""
     bound = script("process/tell").on(keys.inbox(to), keys.seen(to), keys.process(to))
-    args = (client.id, client.tick(), kind, child, what, data, ttl)
+    args = (client.id, client.stamp(), kind, child, what, data, ttl)
     reply = client.call(bound, args)
     return int(reply[1]) if reply[0] == b"OK" else 0
 
@@ -101,7 +109,8 @@ def close(client: Client, uid: str, ttl: int, died: str) -> None:
     """A process has ended: pass on what it held, let go of all it referred to.
 
     ``died`` says how, for the next holder of its locks; it is empty after a
-    normal exit, which releases no lock. Its children are told.
+    normal exit, which releases no lock. Its children are told. Its record, if there is
+    one, must say that it has ended before: then nobody writes to its inbox any more.
     """
     members, seen = client.plains(
         ("SMEMBERS", keys.objects(uid)), ("HGET", keys.process(uid), "seen")
@@ -111,9 +120,13 @@ def close(client: Client, uid: str, ttl: int, died: str) -> None:
     client.calls([step for step in burials if step])
     client.calls([families.drop(ref, uid, ended=True) for ref in held])
     for child in client.plain("SMEMBERS", keys.children(uid)):
-        if not order(client, child.decode(), "parent", 0, ttl):
-            # Described, but not registered: we died on the way.
-            close(client, child.decode(), ttl, "")
+        found = order(client, child.decode(), "parent", 0, ttl)
+        if found.word != "SENT":
+            # Described, but not registered: we died on the way. Or it has ended, and
+            # its parent, who was told so, will not read that any more.
+            why = client.plain("HGET", keys.process(child.decode()), "why") or b""
+            close(client, child.decode(), ttl, why.decode() if found.value else "")
+            forget(client, child.decode())
     client.plain(
         "DEL",
         *(name(uid) for name in (keys.objects, keys.children, keys.control, keys.spec)),

@@ -12,9 +12,10 @@ from .._version import __version__
 from ..errors import LockLost, ObjectExpired, VersionMismatch
 
 
-def fault(reply: list[Any], what: str) -> Exception:
+def fault(reply: list[Any] | bytes, what: str) -> Exception:
     """The exception for a reply about ``what`` that is not an outcome."""
-    word = reply[0].decode()
+    words = reply if isinstance(reply, list) else [reply]
+    word = words[0].decode()
     if word == "GONE":
         return ObjectExpired(
             f"the state of this {what} is gone from Redis: it was not used for "
@@ -23,7 +24,7 @@ def fault(reply: list[Any], what: str) -> Exception:
         )
     if word == "VERSION":
         return VersionMismatch(
-            f"the state of this {what} has format {reply[1].decode()!r}, which lithops_mp "
+            f"the state of this {what} has format {words[1].decode()!r}, which lithops_mp "
             f"{__version__} does not read: run the same version everywhere"
         )
     if word == "LOST":

@@ -38,6 +38,10 @@ def command(*words: Argument) -> bytes:
     return b"*%d\r\n%b" % (len(words), b"".join(map(pack, words)))
 
 
+# The next command gets no answer.
+NO_REPLY = command("CLIENT", "REPLY", "SKIP")
+
+
 class Script(NamedTuple):
     """One Lua script; see the headers in ``lua/``."""
 

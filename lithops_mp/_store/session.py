@@ -80,17 +80,20 @@ class Session:
     @property
     def _client(self) -> Client:
         try:
-            loan: _Loan = self._local.loan
+            client: Client = self._local.client
         except AttributeError:
-            loan = self._local.loan = _Loan(self._spare, self._borrow())
-        client = loan.clients[0]
-        if client.busy:
-            # In a signal's handler, which came in the middle of a request.
-            free = [found for found in loan.clients if not found.busy]
-            client = free[0] if free else self._borrow()
-            if not free:
-                loan.clients.append(client)
-        return client
+            client = self._borrow()
+            self._local.loan, self._local.client = _Loan(self._spare, client), client
+        return self._another() if client.busy else client
+
+    def _another(self) -> Client:
+        """For a signal's handler, which came in the middle of a request of its thread."""
+        clients: list[Client] = self._local.loan.clients
+        for client in clients:
+            if not client.busy:
+                return client
+        clients.append(self._borrow())
+        return clients[-1]
 
     def _borrow(self) -> Client:
         with self._lock:
@@ -229,6 +232,13 @@ class Session:
         self._calls([families.note(ref, uid, self.ttl) for ref in refs])
         self.client.calls([families.refer(ref, uid) for ref in refs])
 
+    def take_back(self, refs: Iterable[Ref], uid: str) -> None:
+        """Undo :meth:`lend`: the process is gone."""
+        refs = list(refs)
+        if refs:
+            self._calls([families.drop(ref, uid, ended=False) for ref in refs])
+            self.client.plain("SREM", keys.objects(uid), *map(str, refs))
+
     def inherit(self, parent: Session) -> None:
         """Refer to what the process referred to that we were forked from.
 
@@ -281,6 +291,7 @@ class Session:
             keeper.stop(self._keeper)
         if self.own_keeper:
             with contextlib.suppress(ServerUnavailable):
+                processes.finish(self.client, self.uid, 0, "")
                 processes.close(self.client, self.uid, self.ttl, "")
                 processes.forget(self.client, self.uid)
                 if self.uid == self.program:

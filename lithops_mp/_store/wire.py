@@ -4,20 +4,34 @@ redis-py's ``Connection`` resolves the address, connects, negotiates TLS, logs i
 and selects the database, and says what an error reply means. Requests and
 replies then go straight over its socket and through hiredis: ``bench/`` shows
 what redis-py's own way costs, most of it for a process that has just been woken.
-A time limit is the socket's own (SO_RCVTIMEO): Python's would poll before every
-read and write.
+
+Before a read we poll. That is also the time limit, but above all a process that
+sleeps in recv on a Unix socket is woken twice: Linux wakes whoever sleeps on the
+socket when the server takes a request out of it, reader or not, and only poll
+says what it waits for. A write is not polled, as Python's time limit would have
+it: its limit is the socket's own (SO_SNDTIMEO).
 """
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import hiredis
 from redis.exceptions import ConnectionError, TimeoutError
 
 _MORE = object()
+
+# Bytes that are read at once.
+ROOM = 16384
+
+
+def _always(milliseconds: float) -> bool:
+    """A TLS socket may have decrypted already what no poll would report."""
+    return True
 
 
 class Wire:
@@ -31,17 +45,22 @@ class Wire:
     def __init__(self, connection: Any, silence: float) -> None:
         self._connection = connection
         self._silence = silence
+        self._limit = silence * 1000
         self._sock: Any = None
         self._reader: Any = None
+        self._ready: Callable[[float], Any] = _always
 
     def _connect(self) -> Any:
         self._connection.connect()
         sock = self._connection._sock
+        self._ready = _always
         if type(sock) is socket.socket:  # a TLS socket keeps redis-py's time limit
             sock.settimeout(None)
             limit = struct.pack("@ll", int(self._silence), int(self._silence % 1 * 1e6))
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+            poll = select.poll()
+            poll.register(sock, select.POLLIN)
+            self._ready = poll.poll
         meaning = self._connection._parser.parse_error
         self._reader = hiredis.Reader(replyError=meaning, notEnoughData=_MORE)
         self._sock = sock
@@ -63,7 +82,7 @@ class Wire:
         try:
             reply = reader.gets()
             while reply is _MORE:
-                reader.feed(self._some(65536))
+                reader.feed(self._some(ROOM))
                 reply = reader.gets()
         except (OSError, AttributeError, hiredis.ProtocolError) as error:
             raise self._broken(error) from error  # AttributeError: not connected
@@ -86,7 +105,7 @@ class Wire:
         False if there is none. Nothing else may be on its way.
         """
         try:
-            head = self._sock.recv(1)
+            head = b""
             while not head.endswith(b"\r\n"):  # some bytes, against a large value
                 head += self._some(1)
             if head[:1] == b"-":
@@ -97,6 +116,7 @@ class Wire:
             if int(head[1:]) != view.nbytes:
                 raise OSError(f"a value of {int(head[1:])} bytes instead of {view.nbytes}")
             while view:
+                self._wait()
                 view = view[self._sock.recv_into(view) or self._closed() :]
             for _ in b"\r\n":
                 self._some(1)
@@ -104,7 +124,12 @@ class Wire:
             raise self._broken(error) from error
         return True
 
+    def _wait(self) -> None:
+        if not self._ready(self._limit):
+            raise BlockingIOError
+
     def _some(self, size: int) -> bytes:
+        self._wait()
         data: bytes = self._sock.recv(size)
         return data or self._closed()
 

@@ -4,14 +4,14 @@
 -- lock back. Whether the notify or the time-out came first is decided here.
 -- Asked again with the same sequence number it tells how things stand.
 -- KEYS[1] lock      hash, state of the lock
--- KEYS[2] line      sorted set, the lock's waiters
--- KEYS[3] waiters   sorted set, the condition's waiting area
+-- KEYS[2] line      list, the lock's waiters
+-- KEYS[3] waiters   list, the condition's waiting area
 -- ARGV[1] client    process.slot
 -- ARGV[2] seq       number of this request
 -- ARGV[3] ticket    of the wait
 -- Reply EXPIRED QUEUED owner fence | EXPIRED ACQUIRED fence [died]
--- Reply NOTIFIED QUEUED owner fence | NOTIFIED ACQUIRED fence | FORGOTTEN | STALE
--- Reply GONE | VERSION fmt
+-- Reply NOTIFIED QUEUED owner fence | NOTIFIED ACQUIRED fence [died]
+-- Reply FORGOTTEN | STALE | GONE | VERSION fmt
 -- I1 value > 0 implies no waiters
 -- I3 repeating a request changes nothing
 -- I7 a ticket is in the waiting area, in the lock's line or its owner: one of them
@@ -27,13 +27,15 @@ local again = replayed(s[5], seq)
 if again and again[1] == 'STALE' then return again end
 
 local why = again and again[1] or 'NOTIFIED'
-if redis.call('ZREM', waiters, ticket) == 1 then
+if redis.call('LREM', waiters, 1, ticket) == 1 then
   why = 'EXPIRED'
   if s[4] == '1' then
     fence = tostring(fence + 1)
     redis.call('HSET', lock, 'value', 0, 'fence', fence, 'owner', ticket,
                mine, record(seq, {why}))
-    return {why, 'ACQUIRED', fence, obituary(owner)}
+    local died = obituary(owner)
+    mourn(lock, fence, died)
+    return {why, 'ACQUIRED', fence, died}
   end
   enqueue(lock, line, ticket)
   redis.call('HSET', lock, mine, record(seq, {why}))
@@ -41,8 +43,8 @@ if redis.call('ZREM', waiters, ticket) == 1 then
 end
 local reply
 if owner == ticket then
-  reply = {why, 'ACQUIRED', fence}
-elseif redis.call('ZSCORE', line, ticket) then
+  reply = {why, 'ACQUIRED', fence, news(lock, fence)}
+elseif redis.call('LPOS', line, ticket) then
   reply = {why, 'QUEUED', owner, fence}
 elseif client_of(owner) == client then
   -- Interrupted before the wait was carried out: the lock is still ours.

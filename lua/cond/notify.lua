@@ -3,9 +3,9 @@
 -- Move up to `count` waiters into the lock's own line, in the order they came:
 -- each wakes once, already holding the lock.
 -- KEYS[1] lock      hash, state of the lock
--- KEYS[2] line      sorted set, the lock's waiters
+-- KEYS[2] line      list, the lock's waiters
 -- KEYS[3] state     hash, state of the condition
--- KEYS[4] waiters   sorted set, the condition's waiting area
+-- KEYS[4] waiters   list, the condition's waiting area
 -- ARGV[1] client    process.slot
 -- ARGV[2] seq       number of the request
 -- ARGV[3] fence     of the acquire that holds the lock
@@ -32,11 +32,11 @@ if s[5] and s[5] == fence then return answer({'LOST'}) end
 if s[2] == '' or s[3] ~= fence then return answer({'NOT_OWNER'}) end
 
 local moved = 0
--- Bounded by the number of waiters: ZPOPMIN of an empty set ends it.
+-- Bounded by the number of waiters: LPOP of an empty list ends it.
 while moved ~= count do
-  local head = redis.call('ZPOPMIN', waiters)
-  if #head == 0 then break end
-  enqueue(lock, line, head[1])
+  local ticket = redis.call('LPOP', waiters)
+  if not ticket then break end
+  enqueue(lock, line, ticket)
   moved = moved + 1
 end
 return answer({'NOTIFIED', tostring(moved)})

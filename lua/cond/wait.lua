@@ -3,9 +3,9 @@
 -- Stand in the condition's waiting area and hand the lock on, in one step.
 -- Asked again with the same sequence number it tells how things stand.
 -- KEYS[1] lock      hash, state of the lock
--- KEYS[2] line      sorted set, the lock's waiters
+-- KEYS[2] line      list, the lock's waiters
 -- KEYS[3] state     hash, state of the condition
--- KEYS[4] waiters   sorted set, the condition's waiting area
+-- KEYS[4] waiters   list, the condition's waiting area
 -- ARGV[1] client    process.slot
 -- ARGV[2] seq       number of the request
 -- ARGV[3] fence     of the acquire that holds the lock
@@ -19,19 +19,19 @@ local lock, line, state, waiters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local client, seq, fence, condition = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local mine, deposed = 'r:' .. client, 'x:' .. process_of(client)
-local s = redis.call('HMGET', lock, 'fmt', 'owner', 'fence', 'ttl', mine, deposed)
+local s = redis.call('HMGET', lock, 'fmt', 'owner', 'fence', mine, deposed)
 if s[1] ~= 'sem/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
 local fmt = redis.call('HGET', state, 'fmt')
 if fmt ~= 'cond/1' then return fmt and {'VERSION', fmt} or {'GONE'} end
 local owner = s[2]
 local ticket = client .. ':' .. seq .. ':' .. condition
 
-local again = replayed(s[5], seq)
+local again = replayed(s[4], seq)
 if again then
   if again[1] ~= 'WAITING' then return again end
-  if redis.call('ZSCORE', waiters, ticket) then return {'WAITING', owner, s[3]} end
-  if redis.call('ZSCORE', line, ticket) then return {'QUEUED', owner, s[3]} end
-  if owner == ticket then return {'ACQUIRED', s[3]} end
+  if redis.call('LPOS', waiters, ticket) then return {'WAITING', owner, s[3]} end
+  if redis.call('LPOS', line, ticket) then return {'QUEUED', owner, s[3]} end
+  if owner == ticket then return {'ACQUIRED', s[3], news(lock, s[3])} end
   -- Taken for dead and struck off: the caller may have missed a notify.
   return {'FORGOTTEN'}
 end
@@ -39,11 +39,10 @@ local function answer(word)
   redis.call('HSET', lock, mine, record(seq, {word}))
   return {word}
 end
-if s[6] and s[6] == fence then return answer('LOST') end
+if s[5] and s[5] == fence then return answer('LOST') end
 if owner == '' or s[3] ~= fence or client_of(owner) ~= client then return answer('NOT_OWNER') end
 
-redis.call('ZADD', waiters, redis.call('HINCRBY', lock, 'n', 1), ticket)
-redis.call('PEXPIRE', waiters, s[4])
+enqueue(lock, waiters, ticket)
 if not hand_over(lock, line, true) then
   redis.call('HSET', lock, 'value', 1, 'owner', '')
 end

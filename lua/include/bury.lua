@@ -6,8 +6,8 @@
 local function pass_on(state, waiters, ticket)
   local condition = condition_of(ticket)
   if not condition then return end
-  local head = redis.call('ZPOPMIN', state .. ':c' .. condition .. ':w')
-  if #head > 0 then enqueue(state, waiters, head[1]) end
+  local next = redis.call('LPOP', state .. ':c' .. condition .. ':w')
+  if next then enqueue(state, waiters, next) end
 end
 -- Take a lock away from its owner, whose process is told so if it was only frozen,
 -- whichever thread asks. The fence changes in any case: that is how a release tells.

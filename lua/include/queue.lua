@@ -48,10 +48,10 @@ local function elements_of(letter, rest)
 end
 -- Give an element to whoever waited longest for one. False if nobody waits.
 local function give(state, waiters, element)
-  local head = redis.call('ZPOPMIN', waiters)
-  if #head == 0 then return false end
-  redis.call('HSET', state, 't:' .. client_of(head[1]), taken(seq_of(head[1]), {element}))
-  post(state, head[1], {'ITEMS', element})
+  local ticket = redis.call('LPOP', waiters)
+  if not ticket then return false end
+  redis.call('HSET', state, 't:' .. client_of(ticket), taken(seq_of(ticket), {element}))
+  post(state, ticket, {'ITEMS', element})
   return true
 end
 -- Elements that were given to somebody who never saw them come first again.

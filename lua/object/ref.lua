@@ -4,10 +4,10 @@
 -- arrive once only (an end of a pipe) takes its pin away as it does.
 -- KEYS[1] state     hash
 -- KEYS[2] refs      sorted set: who refers to the object -> until when (ms), or +inf
--- KEYS[3] waiters   sorted set
+-- KEYS[3] waiters   list or sorted set
 -- KEYS[4] stream    of those who watch
 -- KEYS[5] items     list
--- KEYS[6] parked    sorted set
+-- KEYS[6] parked    list
 -- KEYS[7] blobs     set: messages that have keys of their own
 -- ARGV[1] member    a process, or a pin's name
 -- ARGV[2] ms        how long a pin holds; 0 for a process, which holds until it is dropped

@@ -3,10 +3,10 @@
 -- A living process still refers to the object: keep it.
 -- KEYS[1] state     hash
 -- KEYS[2] refs      sorted set
--- KEYS[3] waiters   sorted set
+-- KEYS[3] waiters   list or sorted set
 -- KEYS[4] stream    of those who watch
 -- KEYS[5] items     list
--- KEYS[6] parked    sorted set
+-- KEYS[6] parked    list
 -- KEYS[7] blobs     set: messages that have keys of their own
 -- Reply OK | GONE
 --- @include blobs

@@ -5,10 +5,10 @@
 -- are all that is left, the object expires with the last of them.
 -- KEYS[1] state     hash
 -- KEYS[2] refs      sorted set: who refers to the object -> until when (ms), or +inf
--- KEYS[3] waiters   sorted set
+-- KEYS[3] waiters   list or sorted set
 -- KEYS[4] stream    of those who watch
 -- KEYS[5] items     list
--- KEYS[6] parked    sorted set
+-- KEYS[6] parked    list
 -- KEYS[7] blobs     set: messages that have keys of their own
 -- ARGV[1] process   that lets go
 -- ARGV[2] ended     1 if the process is over: its mailboxes go, and later its answers

@@ -5,13 +5,13 @@
 -- broken. That the state is gone is how others know.
 -- KEYS[1] state     hash
 -- KEYS[2] refs      sorted set: who refers to the end -> until when (ms), or +inf
--- KEYS[3] waiters   sorted set
+-- KEYS[3] waiters   list
 -- KEYS[4] stream    of those who watch
 -- KEYS[5] items     list
--- KEYS[6] parked    sorted set: ticket of a put -> place
+-- KEYS[6] parked    list of tickets of puts
 -- KEYS[7] blobs     set: messages that have keys of their own
 -- KEYS[8] peer      state of the other end
--- KEYS[9] readers   sorted set: tickets of gets at the other end
+-- KEYS[9] readers   list of tickets of gets at the other end
 -- KEYS[10] bell     stream of those who watch the other end
 -- ARGV[1] process   that lets go
 -- ARGV[2] ended     1 if the process is over: its mailboxes go, and later its answers
@@ -20,12 +20,12 @@
 local own = {KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]}
 local state, parked, peer, readers, bell = KEYS[1], KEYS[6], KEYS[8], KEYS[9], KEYS[10]
 local process, ended = ARGV[1], ARGV[2]
-local writers = redis.call('ZRANGE', parked, 0, -1)
+local writers = redis.call('LRANGE', parked, 0, -1)
 if not unref(own, process, ended) then return {'OK'} end
 -- Bounded by those who wait. The hints of writers are posted at the end that is gone:
 -- that is where they wait; they ask, and find it gone.
 for _, ticket in ipairs(writers) do post(state, ticket, {'ASK'}) end
-for _, ticket in ipairs(redis.call('ZRANGE', readers, 0, -1)) do post(peer, ticket, {'ASK'}) end
+for _, ticket in ipairs(redis.call('LRANGE', readers, 0, -1)) do post(peer, ticket, {'ASK'}) end
 if redis.call('EXISTS', peer) == 1 then
   local id = redis.call('XADD', bell, 'MAXLEN', 1, '*', 'bell', 1)
   redis.call('PEXPIRE', bell, redis.call('HGET', peer, 'ttl'))

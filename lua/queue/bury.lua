@@ -3,9 +3,9 @@
 -- A process has ended: strike it off the lines, and give on what it was given and never
 -- saw. What it saw is delivered at most once, or again if the queue was made for that.
 -- KEYS[1] state     hash
--- KEYS[2] waiters   sorted set: ticket of a get -> place
+-- KEYS[2] waiters   list of tickets of gets, first come first
 -- KEYS[3] items     list of elements
--- KEYS[4] parked    sorted set: ticket of a put -> place
+-- KEYS[4] parked    list of tickets of puts, first come first
 -- KEYS[5] blobs     set: messages that have keys of their own
 -- ARGV[1] process   that ended
 -- ARGV[2] died      how; empty for a normal exit
@@ -24,12 +24,12 @@ if s[1] ~= 'queue/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
 seen = seen ~= '' and cmsgpack.unpack(seen) or nil
 
 -- Bounded by those who wait: each is looked at once.
-for _, ticket in ipairs(redis.call('ZRANGE', waiters, 0, -1)) do
-  if process_of(ticket) == process then redis.call('ZREM', waiters, ticket) end
+for _, ticket in ipairs(redis.call('LRANGE', waiters, 0, -1)) do
+  if process_of(ticket) == process then redis.call('LREM', waiters, 1, ticket) end
 end
-for _, ticket in ipairs(redis.call('ZRANGE', parked, 0, -1)) do
+for _, ticket in ipairs(redis.call('LRANGE', parked, 0, -1)) do
   if process_of(ticket) == process then
-    redis.call('ZREM', parked, ticket)
+    redis.call('LREM', parked, 1, ticket)
     local _, element = answered(redis.call('HGET', state, 's:' .. client_of(ticket)), seq_of(ticket))
     discard(state, blobs, element)
   end
@@ -41,6 +41,10 @@ local function used_of(client, seq, count)
   if not known or known[1] < seq then return 0 end
   return known[1] == seq and known[2] or count
 end
+-- A process that was seen to end asks no more: what is read of it now was on its way,
+-- and would take a message with it. A number that comes after all of its own says so.
+local over = '999999999999G'
+if seen then redis.call('HSET', state, 't:' .. process, over) end
 -- Bounded by the fields of the state.
 for _, field in ipairs(redis.call('HKEYS', state)) do
   local client = string.match(field, '^t:(.+)')
@@ -54,6 +58,7 @@ for _, field in ipairs(redis.call('HKEYS', state)) do
       for i = 1, used do discard(state, blobs, elements[i]) end
       give_back(state, waiters, items, elements, used + 1)
     end
+    if seen then redis.call('HSET', state, field, over) end
   end
 end
 return {'BURIED'}

@@ -3,9 +3,9 @@
 -- Stop waiting for a message or for room. At a time-out what came meanwhile counts;
 -- a caller that was interrupted gives a message back. A put that went through stays.
 -- KEYS[1] state     hash
--- KEYS[2] waiters   sorted set: ticket of a get -> place
+-- KEYS[2] waiters   list of tickets of gets, first come first
 -- KEYS[3] items     list of elements
--- KEYS[4] parked    sorted set: ticket of a put -> place
+-- KEYS[4] parked    list of tickets of puts, first come first
 -- KEYS[5] blobs     set: messages that have keys of their own
 -- KEYS[6] mailbox   list of hints of this client
 -- ARGV[1] what      get or put
@@ -30,8 +30,8 @@ if letter == 'S' then return {'STALE'} end
 if letter == 'P' then return {'PUT'} end
 local elements = what == 'get' and elements_of(letter, rest) or {}
 if #elements > 0 and keep_it == '1' then return {'ITEMS', unpack(elements)} end
-if letter == 'K' and redis.call('ZREM', parked, ticket) == 1 then discard(state, blobs, rest) end
-redis.call('ZREM', waiters, ticket)
+if letter == 'K' and redis.call('LREM', parked, 1, ticket) == 1 then discard(state, blobs, rest) end
+redis.call('LREM', waiters, 1, ticket)
 redis.call('DEL', mailbox)
 redis.call('HSET', state, mine, seq .. 'C')
 if #elements > 0 then give_back(state, waiters, items, elements, 1) end

@@ -5,9 +5,9 @@
 -- waiter's safety check too.
 -- KEYS[1] peer      state of the pipe's end that writes; of a queue the state itself
 -- KEYS[2] state     hash, see README
--- KEYS[3] waiters   sorted set: ticket of a get -> place
+-- KEYS[3] waiters   list of tickets of gets, first come first
 -- KEYS[4] items     list of elements
--- KEYS[5] parked    sorted set: ticket of a put -> place
+-- KEYS[5] parked    list of tickets of puts, first come first
 -- KEYS[6] blobs     set: messages that have keys of their own
 -- ARGV[1] block     1 to stand in line, 0 to give up at once, 2 to stand in line and
 --                   have the answer as a hint (READY element, ASK): the caller blocks
@@ -25,15 +25,19 @@ local parked, blobs = KEYS[5], KEYS[6]
 local block, client, seq, want = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local mine = 't:' .. client
-local s = redis.call('HMGET', state, 'fmt', 'max', 'room', 'held', 'reader', 'eof', 'n', 'ttl', mine)
+local s = redis.call('HMGET', state, 'fmt', 'max', 'room', 'held', 'reader', 'eof', 'ttl', mine)
 if s[1] ~= 'queue/1' then
-  if block == '2' then redis.call('RPUSH', state .. ':m:' .. client, seq .. '\31ASK') end
-  if block == '2' then redis.call('PEXPIRE', state .. ':m:' .. client, 60000) end
+  if block == '2' then
+    redis.call('RPUSH', state .. ':m:' .. client, seq .. '\31ASK')
+    redis.call('PEXPIRE', state .. ':m:' .. client, 60000)
+  end
   return s[1] and {'VERSION', s[1]} or {'GONE'}
 end
 local max, room, held, reader, eof = tonumber(s[2]), tonumber(s[3]), tonumber(s[4]), s[5], s[6]
-local n, ttl, last = s[7], s[8], s[9]
+local ttl, last = s[7], s[8]
 local process = string.match(client, '^[^.]+')
+-- Its first request here: was its process seen to end before it was read?
+if not last then last = redis.call('HGET', state, 't:' .. process) end
 local new = not last or last < seq
 
 -- The ways of a first request for one message, which is there or not, come before any
@@ -53,9 +57,10 @@ if new and want == '1' and reader == process and max == 0 and (room == 0 or held
     return {'ITEMS', element}
   end
   if block ~= '0' and eof == '' then
-    redis.call('ZADD', waiters, n + 1, client .. ':' .. seq)
-    redis.call('PEXPIRE', waiters, ttl)
-    redis.call('HSET', state, 'n', n + 1, mine, seq .. 'Q')
+    if redis.call('RPUSH', waiters, client .. ':' .. seq) == 1 then
+      redis.call('PEXPIRE', waiters, ttl)
+    end
+    redis.call('HSET', state, mine, seq .. 'Q')
     return {'QUEUED'}
   end
 end
@@ -74,9 +79,9 @@ if letter == 'Z' then return answer({'EOF'}) end
 if letter == 'G' then return answer({'ITEMS'}) end -- given to somebody else since
 if letter and letter ~= 'Q' then return answer({'ITEMS', unpack(elements_of(letter, rest))}) end
 if letter == 'Q' then
-  if redis.call('ZSCORE', waiters, ticket) and not closed then return {'QUEUED'} end
+  if redis.call('LPOS', waiters, ticket) and not closed then return {'QUEUED'} end
   -- Struck off as dead, or the other end went without a word: as if new.
-  redis.call('ZREM', waiters, ticket)
+  redis.call('LREM', waiters, 1, ticket)
 elseif last then
   for _, element in ipairs(elements_of(string.sub(last, 13, 13), string.sub(last, 14))) do
     discard(state, blobs, element)
@@ -106,16 +111,16 @@ if elements then
   local length = max > 0 and redis.call('LLEN', items) or 0
   -- Bounded by the parked puts: each round takes one.
   while (max > 0 and length < max) or (room > 0 and held < room) do
-    local head = redis.call('ZPOPMIN', parked)
-    if #head == 0 then break end
-    local putter, number = 's:' .. client_of(head[1]), seq_of(head[1])
+    local next = redis.call('LPOP', parked)
+    if not next then break end
+    local putter, number = 's:' .. client_of(next), seq_of(next)
     local element = string.sub(redis.call('HGET', state, putter), 14)
     redis.call('RPUSH', items, element)
     redis.call('PEXPIRE', items, ttl)
     redis.call('HSET', state, putter, number .. 'P')
     if redis.call('HGET', state, 'todo') ~= '' then redis.call('HINCRBY', state, 'todo', 1) end
     length, held = length + 1, room > 0 and held + size_of(element) or 0
-    post(state, head[1], {'PUT'})
+    post(state, next, {'PUT'})
   end
   redis.call('HSET', state, 'held', held)
   return answer({'ITEMS', unpack(elements)})
@@ -124,7 +129,7 @@ if closed or block == '0' then
   redis.call('HSET', state, mine, seq .. (closed and 'Z' or 'E'))
   return answer({closed and 'EOF' or 'EMPTY'})
 end
-redis.call('ZADD', waiters, n + 1, ticket)
+redis.call('RPUSH', waiters, ticket)
 redis.call('PEXPIRE', waiters, ttl)
-redis.call('HSET', state, 'n', n + 1, mine, seq .. 'Q')
+redis.call('HSET', state, mine, seq .. 'Q')
 return {'QUEUED'}

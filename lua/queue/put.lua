@@ -5,9 +5,9 @@
 -- number it tells how things stand, so it is the waiting putter's safety check too.
 -- KEYS[1] peer      state of the pipe's end that writes; of a queue the state itself
 -- KEYS[2] state     hash, see README
--- KEYS[3] waiters   sorted set: ticket of a get -> place
+-- KEYS[3] waiters   list of tickets of gets, first come first
 -- KEYS[4] items     list of elements
--- KEYS[5] parked    sorted set: ticket of a put -> place
+-- KEYS[5] parked    list of tickets of puts, first come first
 -- KEYS[6] blobs     set: messages that have keys of their own
 -- KEYS[7] stream    bell of those who watch
 -- ARGV[1] client    process.slot
@@ -42,9 +42,9 @@ local max, room, held, ttl, last = tonumber(s[2]), tonumber(s[3]), tonumber(s[4]
 -- The ways of a first request with one small message, taken at once or left lying, come
 -- before any function is defined: what `give` and the rest below do, in fewer calls.
 if (not last or last < seq) and more == '' and s[5] == '' and string.byte(element) == 48 then
-  local head = redis.call('ZPOPMIN', waiters)
-  if head[1] then
-    local to, number = string.match(head[1], '^([^:]+):(%d+)')
+  local next = redis.call('LPOP', waiters)
+  if next then
+    local to, number = string.match(next, '^([^:]+):(%d+)')
     redis.call('HSET', state, 't:' .. to, number .. 'I' .. element, mine, seq .. 'P')
     local mailbox = state .. ':m:' .. to
     redis.call('RPUSH', mailbox, number .. '\31ITEMS\31' .. element)
@@ -65,7 +65,7 @@ if letter == 'S' then return {'STALE'} end
 if letter == 'P' then return {'PUT'} end
 if letter == 'F' then return {'FULL'} end
 if letter == 'C' then return {'STALE'} end -- it was cancelled: a late copy
-if letter == 'K' and redis.call('ZSCORE', parked, ticket) then return {'PARKED'} end
+if letter == 'K' and redis.call('LPOS', parked, ticket) then return {'PARKED'} end
 -- New; or parked and struck off as a dead process's: put it anew.
 
 local elements = more == '' and {} or cmsgpack.unpack(more)
@@ -78,7 +78,7 @@ if (max > 0 and length >= max) or (room > 0 and held >= room) then
     return {'FULL'}
   end
   keep(state, blobs, element, ttl)
-  redis.call('ZADD', parked, redis.call('HINCRBY', state, 'n', 1), ticket)
+  redis.call('RPUSH', parked, ticket)
   redis.call('PEXPIRE', parked, ttl)
   redis.call('HSET', state, mine, seq .. 'K' .. element)
   return {'PARKED'}

@@ -4,7 +4,7 @@
 -- did not use come first again, the others are done with. Names the request that took
 -- them, so it hits that one or nothing.
 -- KEYS[1] state     hash
--- KEYS[2] waiters   sorted set: ticket of a get -> place
+-- KEYS[2] waiters   list of tickets of gets, first come first
 -- KEYS[3] items     list of elements
 -- KEYS[4] blobs     set: messages that have keys of their own
 -- ARGV[1] client    process.slot

@@ -4,10 +4,11 @@
 -- same sequence number it tells how things stand, so it is the waiter's safety
 -- check too.
 -- KEYS[1] state     hash, see README
--- KEYS[2] waiters   sorted set: ticket -> place
+-- KEYS[2] waiters   list of tickets, first come first
 -- ARGV[1] kind      lock, rlock or sem
 -- ARGV[2] block     1 to stand in line, 0 to give up at once, 2 to stand in line and
---                   have the hint in any case: the caller blocks on its mailbox already
+--                   have the answer as a hint (FREE fence, ASK): the caller blocks on
+--                   its mailbox already
 -- ARGV[3] client    process.slot
 -- ARGV[4] seq       number of the request, growing per client; 12 digits
 -- Reply ACQUIRED fence [died] | QUEUED owner fence | WOULD_BLOCK | STALE | GONE | VERSION fmt
@@ -18,8 +19,14 @@ local state, waiters = KEYS[1], KEYS[2]
 local kind, block, client, seq = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local mine = 'r:' .. client
-local s = redis.call('HMGET', state, 'fmt', 'value', 'owner', 'fence', mine)
-if s[1] ~= 'sem/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
+local s = redis.call('HMGET', state, 'fmt', 'value', 'owner', 'fence', mine, 'ttl')
+if s[1] ~= 'sem/1' then
+  if block == '2' then
+    redis.call('RPUSH', state .. ':m:' .. client, seq .. '\31ASK')
+    redis.call('PEXPIRE', state .. ':m:' .. client, 60000)
+  end
+  return s[1] and {'VERSION', s[1]} or {'GONE'}
+end
 local value, owner, fence, last = s[2], s[3], s[4], s[5]
 local ticket = client .. ':' .. seq
 -- Numbers have one width, so they compare as text, whatever stands behind them.
@@ -31,16 +38,16 @@ if new and value ~= '0' and owner == '' then
   redis.call('HSET', state, 'value', value - 1, 'owner', kind == 'sem' and '' or ticket,
              'fence', fence, mine, seq .. '\31ACQUIRED\31' .. fence)
   if block == '2' then
-    redis.call('RPUSH', state .. ':m:' .. client, seq .. '\31ACQUIRED\31' .. fence)
+    redis.call('RPUSH', state .. ':m:' .. client, seq .. '\31FREE\31' .. fence)
     redis.call('PEXPIRE', state .. ':m:' .. client, 60000)
   end
   return {'ACQUIRED', fence}
 end
 if new and value == '0' and block ~= '0' then
-  local t = redis.call('HMGET', state, 'n', 'ttl')
-  redis.call('ZADD', waiters, t[1] + 1, ticket)
-  redis.call('PEXPIRE', waiters, t[2])
-  redis.call('HSET', state, 'n', t[1] + 1, mine, seq .. '\31QUEUED')
+  if redis.call('RPUSH', waiters, ticket) == 1 then
+    redis.call('PEXPIRE', waiters, s[6])
+  end
+  redis.call('HSET', state, mine, seq .. '\31QUEUED')
   return {'QUEUED', owner, fence}
 end
 
@@ -58,7 +65,7 @@ end
 if not new then
   local again = replayed(last, seq)
   if again[1] ~= 'QUEUED' then return again end
-  if owner == ticket then return {'ACQUIRED', fence} end
+  if owner == ticket then return {'ACQUIRED', fence, news(state, fence)} end
   local granted = redis.call('HGET', state, 'g:' .. ticket)
   if granted then
     -- Seen: from here on the unit is the client's own.
@@ -67,7 +74,7 @@ if not new then
     redis.call('HSET', state, mine, record(seq, reply))
     return reply
   end
-  if redis.call('ZSCORE', waiters, ticket) then
+  if redis.call('LPOS', waiters, ticket) then
     if kind == 'sem' then owner = unseen() end
     return {'QUEUED', owner, fence}
   end
@@ -77,7 +84,9 @@ if not new then
 end
 if value ~= '0' then
   fence = tostring(fence + 1)
-  local reply = {'ACQUIRED', fence, obituary(owner)}
+  local died = obituary(owner)
+  local reply = {'ACQUIRED', fence, died}
+  mourn(state, fence, died)
   redis.call('HSET', state, 'value', value - 1, 'owner', kind == 'sem' and '' or ticket,
              'fence', fence, mine, record(seq, reply))
   return reply

@@ -4,7 +4,7 @@
 -- never saw, and, if it died, what it owned. A normal exit releases nothing, as
 -- in CPython; its lock is marked so that nobody looks for the owner any more.
 -- KEYS[1] state     hash
--- KEYS[2] waiters   sorted set: ticket -> place
+-- KEYS[2] waiters   list of tickets, first come first
 -- ARGV[1] process   that ended
 -- ARGV[2] died      what to tell the next owner; empty for a normal exit
 -- Reply BURIED | GONE | VERSION fmt
@@ -20,9 +20,9 @@ if s[1] ~= 'sem/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
 local kind, owner, fence, policy = s[2], s[3], s[4], s[5]
 
 -- Bounded by the number of waiters: each is looked at once.
-for _, ticket in ipairs(redis.call('ZRANGE', waiters, 0, -1)) do
+for _, ticket in ipairs(redis.call('LRANGE', waiters, 0, -1)) do
   if process_of(ticket) == process then
-    redis.call('ZREM', waiters, ticket)
+    redis.call('LREM', waiters, 1, ticket)
     pass_on(state, waiters, ticket)
   end
 end

@@ -3,13 +3,13 @@
 -- Stop waiting. At a time-out a grant that came meanwhile counts as acquired;
 -- a caller that was interrupted gives it on to the next waiter instead.
 -- KEYS[1] state     hash
--- KEYS[2] waiters   sorted set: ticket -> place
+-- KEYS[2] waiters   list of tickets, first come first
 -- KEYS[3] mailbox   list of hints of this client
 -- ARGV[1] kind      lock, rlock or sem
 -- ARGV[2] client    process.slot
 -- ARGV[3] seq       of the acquire that is given up
 -- ARGV[4] keep      1 to keep a grant (time-out), 0 to give it on (interrupt)
--- Reply ACQUIRED fence | CANCELLED | STALE | GONE | VERSION fmt
+-- Reply ACQUIRED fence [died] | CANCELLED | STALE | GONE | VERSION fmt
 -- I1 value > 0 implies no waiters
 -- I3 repeating a request changes nothing
 -- I6 after CANCELLED a late copy of the acquire takes nothing
@@ -31,18 +31,21 @@ local function cancelled()
   return {'CANCELLED'}
 end
 
-if redis.call('ZREM', waiters, ticket) == 1 then return cancelled() end
+if redis.call('LREM', waiters, 1, ticket) == 1 then return cancelled() end
 local granted = owner == ticket and s[4] or redis.call('HGET', state, 'g:' .. ticket)
 -- A semaphore's unit that was seen already has no owner, but is in the answer.
 if not granted and kind == 'sem' and again and again[1] == 'ACQUIRED' then granted = again[2] end
 if not granted then return cancelled() end
+local died = owner == ticket and news(state, granted) or nil
 if keep == '1' then
+  local reply = {'ACQUIRED', granted, died}
   redis.call('HDEL', state, 'g:' .. ticket)
-  redis.call('HSET', state, mine, record(seq, {'ACQUIRED', granted}))
-  return {'ACQUIRED', granted}
+  redis.call('HSET', state, mine, record(seq, reply))
+  return reply
 end
 redis.call('HDEL', state, 'g:' .. ticket)
-if not hand_over(state, waiters, kind ~= 'sem') then
-  redis.call('HSET', state, 'value', value + 1, 'owner', '')
+-- Nobody has looked after what the dead one left, so the next one is told, too.
+if not hand_over(state, waiters, kind ~= 'sem', died) then
+  redis.call('HSET', state, 'value', value + 1, 'owner', died and '?' .. died or '')
 end
 return cancelled()

@@ -4,7 +4,7 @@
 -- unless it changed hands since (compare-and-set on owner and fence). The old
 -- owner is remembered, so that it is told LOST if it was only frozen.
 -- KEYS[1] state     hash
--- KEYS[2] waiters   sorted set: ticket -> place
+-- KEYS[2] waiters   list of tickets, first come first
 -- ARGV[1] owner     ticket that was seen
 -- ARGV[2] fence     that was seen with it
 -- ARGV[3] died      what to tell the next owner

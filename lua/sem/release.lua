@@ -3,7 +3,7 @@
 -- Give one unit back; the oldest waiter gets it at once. As in CPython anyone
 -- may release a lock or semaphore, but an RLock only the client that owns it.
 -- KEYS[1] state     hash
--- KEYS[2] waiters   sorted set: ticket -> place
+-- KEYS[2] waiters   list of tickets, first come first
 -- ARGV[1] kind      lock, rlock or sem
 -- ARGV[2] max       value it may not exceed
 -- ARGV[3] client    process.slot
@@ -28,12 +28,12 @@ local ours = fence == s[4] or kind == 'sem'
 -- The ways of a first request, with a waiter or not, come before any function is
 -- defined. The hand-over is `hand_over` below, in half as many calls.
 if new and ours and value < max then
-  local head = redis.call('ZPOPMIN', waiters)
-  if #head == 0 then
+  local ticket = redis.call('LPOP', waiters)
+  if not ticket then
     redis.call('HSET', state, 'value', value + 1, 'owner', '', mine, seq .. '\31RELEASED')
-    return {'RELEASED'}
+    return 'RELEASED'
   end
-  local ticket, next_fence = head[1], s[4] + 1
+  local next_fence = s[4] + 1
   local field = kind == 'sem' and 'g:' .. ticket or 'owner'
   redis.call('HSET', state, field, kind == 'sem' and next_fence or ticket,
              'fence', next_fence, mine, seq .. '\31RELEASED')
@@ -41,14 +41,14 @@ if new and ours and value < max then
   local mailbox = state .. ':m:' .. to
   redis.call('RPUSH', mailbox, number .. '\31ACQUIRED\31' .. next_fence)
   redis.call('PEXPIRE', mailbox, 60000)
-  return {'RELEASED'}
+  return 'RELEASED'
 end
 
 --- @include object, ticket, sem
-if not new then return replayed(last, seq) end
+if not new then return replayed(last, seq)[1] end
 local function answer(word)
   redis.call('HSET', state, mine, record(seq, {word}))
-  return {word}
+  return word
 end
 
 if not ours and fence ~= '0' and redis.call('HGET', state, 'x:' .. process_of(client)) == fence then

@@ -43,9 +43,9 @@ class Me:
         self.seq = 0
         self.held: dict[str, Any] = {}
 
-    def tick(self) -> int:
+    def stamp(self) -> bytes:
         self.seq += 1
-        return self.seq
+        return b"%012d" % self.seq
 
     def clock(self) -> float:
         return self.now

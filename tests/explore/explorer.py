@@ -444,7 +444,7 @@ class Explorer:
             return world
         done = self.scenario.burial.split()
         finish = script("process/finish").on(keys.process(process))
-        steps: list[Step | None] = [(finish, (-9, "killed"))] if "finish" in done else []
+        steps: list[Step | None] = [(finish, (-9, "killed", b""))] if "finish" in done else []
         if "bury" in done:
             steps += [families.bury(ref, process, "died") for ref in self.scenario.refs]
         if "drop" in done:

@@ -83,6 +83,9 @@ class State:
     def zset(self, key: str) -> list[str]:
         return [member for member, _ in self.content.get(key, ())]
 
+    def list(self, key: str) -> list[str]:
+        return [*self.content.get(key, ())]
+
     def has(self, key: str) -> bool:
         return key in self.content
 

@@ -24,10 +24,7 @@ LOCK, COND, EVENT, BARRIER = "L", "L/C", "E", "B"
 
 
 def make_sem(kind: str, value: int, most: int, policy: str = "warn") -> list[Step]:
-    fields = {
-        "value": value, "owner": "", "fence": 0, "n": 0, "kind": kind, "max": most,
-        "policy": policy,
-    }  # fmt: skip  # one subject per line
+    fields = {"value": value, "owner": "", "fence": 0, "kind": kind, "max": most, "policy": policy}
     return [families.create(Ref("sem", LOCK), TTL, "main", fields)]
 
 
@@ -66,7 +63,7 @@ def locking(
 def leaving(sem: SemKeys, me: Me, grant: protocols.Grant) -> Run:
     """Hold what was granted, until the release is answered."""
     name = keys.state(sem.ident)
-    me.held[name] = (me.id, grant.fence)
+    me.held[name] = (me.id, grant)
     try:
         interrupt = yield from protocols.release(sem, me, grant.fence)
     finally:
@@ -106,14 +103,14 @@ def taker(kind: str = "lock", timeout: float | None = None) -> Program:
 
     def program(me: Me) -> Run:
         grant = yield from protocols.acquire(lock, me)
-        me.held[name] = (me.id, grant.fence)
+        me.held[name] = (me.id, grant)
         woken = True
         while not (yield Get("items")) and woken:
             # It is given up when the script has run, at the first answer.
-            fence = me.held.pop(name)[1]
+            fence = me.held.pop(name)[1].fence
             steps = protocols.cond_wait(cond, me, fence, timeout)
             woken, grant, interrupt = yield from steps
-            me.held[name] = (me.id, grant.fence)
+            me.held[name] = (me.id, grant)
             if woken:
                 yield Put("woken", ((yield Get("woken")) or 0) + 1)
             if interrupt:
@@ -135,7 +132,7 @@ def maker(kind: str = "lock", items: int = 1, count: int = 1, rounds: int = 1) -
     def program(me: Me) -> Run:
         for _ in range(rounds):
             grant = yield from protocols.acquire(lock, me)
-            me.held[keys.state(LOCK)] = (me.id, grant.fence)
+            me.held[keys.state(LOCK)] = (me.id, grant)
             moved = yield from protocols.cond_notify(cond, me, grant.fence, count)
             # After the notify, so that an item there is one that was announced.
             yield Put("items", ((yield Get("items")) or 0) + items)

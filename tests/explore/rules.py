@@ -37,7 +37,7 @@ class SemRules(Rules):
         s = state.hash(self.key)
         if not s:
             return "the state is gone"
-        value, owner, waiting = int(s["value"]), s["owner"], state.zset(self.line)
+        value, owner, waiting = int(s["value"]), s["owner"], state.list(self.line)
         if value < 0:
             return "value is negative"
         if value > 0 and waiting:
@@ -81,7 +81,7 @@ class SemRules(Rules):
             granted.add(owner)
         if granted and int(new["fence"]) <= int(old["fence"]):
             return f"fence: {granted} granted, and the fence stayed {new['fence']}"
-        line, rest = before.zset(self.line), after.zset(self.line)
+        line, rest = before.list(self.line), after.list(self.line)
         for ticket in granted & set(line):
             ahead = [other for other in line[: line.index(ticket)] if other in rest]
             if ahead:
@@ -102,9 +102,11 @@ class SemRules(Rules):
             held = dict(seat.node.held).get(self.key)
             if held is None or seat.sent or not seat.alive:
                 continue
-            client, fence = held
+            client, (fence, died) = held
             if s["owner"] and client_of(s["owner"]) == client and s["fence"] == str(fence):
                 holders.append(client)
+                if s.get("died", "").startswith(f"{fence}\x1f") and not died:
+                    return f"{client} was not told that the holder before it died"
             elif client.partition(".")[0] not in world.dead:
                 return f"mutual exclusion: {client} holds fence {fence}, the state says {s}"
         return f"mutual exclusion: {holders}" if len(holders) > 1 else None
@@ -122,7 +124,7 @@ class SemRules(Rules):
 
     def end(self, world: World) -> str | None:
         s = world.state.hash(self.key)
-        waiting = world.state.zset(self.line)
+        waiting = world.state.list(self.line)
         living = [ticket for ticket in waiting if process_of(ticket) not in world.dead]
         if living and not any(seat.node.waiting for seat in world.seats if seat.alive):
             return f"at the end {living} still wait"
@@ -160,16 +162,16 @@ class CondRules(SemRules):
         return super().state(state) or self._one_place(state)
 
     def _one_place(self, state: State) -> str | None:
-        places = [*state.zset(self.area), *state.zset(self.line), state.hash(self.key)["owner"]]
+        places = [*state.list(self.area), *state.list(self.line), state.hash(self.key)["owner"]]
         twice = {ticket for ticket in places if places.count(ticket) > 1}
         return f"I7: {twice} in two places" if twice else None
 
     def change(self, before: State, after: State) -> str | None:
         """The waiting area keeps its order, and so does what is moved at once."""
-        area, rest = before.zset(self.area), after.zset(self.area)
+        area, rest = before.list(self.area), after.list(self.area)
         if [t for t in area if t in rest] != [t for t in rest if t in area]:
             return f"FIFO: the waiting area {area} became {rest}"
-        line, s = after.zset(self.line), after.hash(self.key)
+        line, s = after.list(self.line), after.hash(self.key)
         moved = [ticket for ticket in area if ticket in line]
         if moved != [ticket for ticket in line if ticket in area]:
             return f"FIFO: {moved} were moved to {line}"
@@ -184,10 +186,10 @@ class CondRules(SemRules):
         moved, woken = world.shared("moved") or 0, world.shared("woken") or 0
         if not world.dead and moved != woken:
             return f"{moved} were notified and {woken} woken"
-        if any(process_of(t) not in world.dead for t in world.state.zset(self.area)):
+        if any(process_of(t) not in world.dead for t in world.state.list(self.area)):
             waiting = [seat for seat in world.seats if "cond_wait" in seat.node.waiting]
             if not waiting:
-                return f"at the end {world.state.zset(self.area)} wait"
+                return f"at the end {world.state.list(self.area)} wait"
         return super().end(world)
 
     def may_wait(self, world: World, client: int) -> bool:

@@ -50,20 +50,34 @@ ACTION = on_barrier(*[party(2, action=True, timeout=1.0)] * 2, parties=2)
 
 PLANTS = {
     "release does not look whether it was asked before": Plant(
-        "sem/release", "if not new then return replayed(last, seq) end", LOCKS, "too many times"
+        "sem/release", "if not new then return replayed(last, seq)[1] end", LOCKS, "too many times"
     ),
     "acquire queues again whom it had queued": Plant(
         "sem/acquire",
-        "if redis.call('ZSCORE', waiters, ticket) then",
+        "if redis.call('LPOS', waiters, ticket) then",
         on_sem(*[locker()] * 3),
         "FIFO",
         "if false then",
     ),
     "acquire does not see that it was granted": Plant(
         "sem/acquire",
-        "if owner == ticket then return {'ACQUIRED', fence} end",
+        "if owner == ticket then return {'ACQUIRED', fence, news(state, fence)} end",
         LOCKS,
         "owns the lock",
+    ),
+    "only the hint says that the last holder died": Plant(
+        "sem/acquire",
+        "if owner == ticket then return {'ACQUIRED', fence, news(state, fence)} end",
+        on_sem(*[locker()] * 3),
+        "was not told",
+        "if owner == ticket then return {'ACQUIRED', fence} end",
+    ),
+    "a wait that timed out is not told that the last holder died": Plant(
+        "cond/expire",
+        "reply = {why, 'ACQUIRED', fence, news(lock, fence)}",
+        on_cond(taker(timeout=1.0), maker(), faults=frozenset({"crash"})),
+        "was not told",
+        "reply = {why, 'ACQUIRED', fence}",
     ),
     "WOULD_BLOCK is not written down": Plant(
         "sem/acquire",
@@ -76,7 +90,7 @@ PLANTS = {
     ),
     "a time-out does not leave the line": Plant(
         "sem/cancel",
-        "if redis.call('ZREM', waiters, ticket) == 1 then return cancelled() end",
+        "if redis.call('LREM', waiters, 1, ticket) == 1 then return cancelled() end",
         LOCKS,
         "stuck|at the end",
     ),
@@ -88,10 +102,10 @@ PLANTS = {
     ),
     "handing over keeps the fence": Plant(
         "sem/release",
-        "local ticket, next_fence = head[1], s[4] + 1",
+        "local next_fence = s[4] + 1",
         LOCKS,
         "fence",
-        "local ticket, next_fence = head[1], s[4] + 0",
+        "local next_fence = s[4] + 0",
     ),
     "the deposed is not remembered": Plant(
         "sem/bury",
@@ -121,10 +135,10 @@ PLANTS = {
     ),
     "the last waiter is notified first": Plant(
         "cond/notify",
-        "redis.call('ZPOPMIN', waiters)",
+        "redis.call('LPOP', waiters)",
         TWO_TAKERS,
         "FIFO",
-        "redis.call('ZPOPMAX', waiters)",
+        "redis.call('RPOP', waiters)",
     ),
     "set wakes nobody": Plant(
         "event/set",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -161,7 +162,9 @@ def test_interrupted_wait_for_an_event_changes_nothing(
 
 def test_interrupt_while_joining_leaves_the_child_alone(evidence: Evidence, log: Log) -> None:
     child = start(log, pause)
-    with interrupted_when(lambda: log.find("paused")):
+    log.wait("paused")
+    main = threading.main_thread().ident or 0
+    with interrupted_when(lambda: sys._current_frames()[main].f_code.co_name == "select"):
         child.process.join()
     assert child.process.is_alive()
     child.process.terminate()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import warnings
 from pathlib import Path
@@ -17,8 +16,8 @@ from support.programs import Evidence, Log, gone, meanwhile, start
 from support.servers import PATIENCE, eventually
 
 import lithops_mp as mp
-from lithops_mp import config
-from lithops_mp._store import session
+from lithops_mp import config, popen_lithops
+from lithops_mp._store import keys, session
 from lithops_mp.errors import OwnerDied, OwnerDiedWarning
 
 KINDS = ["Lock", "RLock"]
@@ -360,6 +359,17 @@ def test_target_dies_with_its_function_and_its_lock_is_recovered(
     assert waiter.join() == 0
 
 
+def test_process_whose_record_is_lost_is_stopped_and_its_parent_told_why(
+    evidence: Evidence, log: Log, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its supervisor finds out before its parent does, which asks more seldom.
+    monkeypatch.setattr(popen_lithops, "SAFETY", 10.0)
+    child = start(log, hold, mp.Lock())
+    evidence.server.command("DEL", keys.process(child.uid))
+    assert child.join() == -signal.SIGKILL
+    assert f"{child.process.name} is lost: its record is gone" in capfd.readouterr().err
+
+
 def test_function_killed_between_processes_is_replaced(evidence: Evidence, log: Log) -> None:
     first = start(log, line_up, mp.Lock())
     assert first.join() == 0
@@ -379,7 +389,7 @@ def test_function_that_dies_before_it_claims_its_process_is_replaced(
 ) -> None:
     # As it happens when another program replaces the copy of Lithops that it imports.
     marker, runtime = tmp_path / "failed", tmp_path / "python"
-    runtime.write_text(FAILS_ONCE.format(marker=marker, python=sys.executable))
+    runtime.write_text(FAILS_ONCE.format(marker=marker, python=popen_lithops.interpreter()))
     runtime.chmod(0o755)
     config.set_parameter(config.LITHOPS_CONFIG, {"localhost": {"runtime": str(runtime)}})
     try:
@@ -420,16 +430,11 @@ def test_grandchild_learns_of_the_death_of_its_parent(
     parent.kill()
     assert parent.join() == -signal.SIGKILL
     eventually(lambda: gone(pid), "the grandchild's end")
-    if not daemon:  # a daemonic one is stopped, and may not come to say so
-        assert log.wait("parent is gone")[1] is False
-        said = ""
-
-        def more() -> bool:
-            nonlocal said
-            said += capfd.readouterr().out
-            return "grandchild ends\n" in said
-
-        eventually(more, "the output of an orphan")
     eventually(
         lambda: not [key for key in evidence.all_keys() if uid in key], "no key of the grandchild"
     )
+    if not daemon:  # a daemonic one is stopped, and may not come to say so
+        assert log.wait("parent is gone")[1] is False
+        # Its last words are in our inbox, and the end of a later process is behind them.
+        assert start(log, line_up, mp.Lock()).join() == 0
+        assert "grandchild ends\n" in capfd.readouterr().out

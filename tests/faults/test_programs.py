@@ -12,7 +12,9 @@ import pytest
 from support.programs import Evidence, Program, gone, running_program, url_of
 from support.servers import Server, eventually, running
 
-from lithops_mp._store import keys
+from lithops_mp._store import keys, processes
+from lithops_mp._store.client import Client
+from lithops_mp.worker import Supervisor
 
 SHORT: dict[str, Any] = {"HEARTBEAT": 0.3, "LEASE": 2.0, "PROGRAM_GRACE": 2.0}
 
@@ -89,13 +91,44 @@ def test_killed_program_passes_on_its_lock(evidence: Evidence, url: str) -> None
     with running_program("holder", url=url, **SHORT) as program:
         _, ident = program.hear()
         eventually(
-            lambda: evidence.server.command("ZCARD", keys.waiters(ident)), "the child in line"
+            lambda: evidence.server.command("LLEN", keys.waiters(ident)), "the child in line"
         )
         program.process.kill()
         eventually(lambda: evidence.server.command("GET", "test:child"), "the child's turn")
         evidence.server.command("DEL", "test:child")
         evidence.wait_empty()
         program.wait_nothing_left()
+
+
+def test_killed_program_leaves_no_record_of_a_child_whose_end_it_has_not_heard_of(
+    evidence: Evidence, url: str
+) -> None:
+    with running_program("family", url=url, **SHORT) as program:
+        said = hear_all(program, "program", "daemon", "child")
+        program.process.send_signal(signal.SIGSTOP)
+        inbox = keys.inbox(said["program"][0])
+        for pid, _, uid in (said["daemon"], said["child"]):
+            os.kill(pid, signal.SIGKILL)
+            # Its supervisor has said so, and is through with it.
+            eventually(
+                lambda uid=uid: uid.encode() in _told(evidence, inbox), "a word to its parent"
+            )
+        program.process.kill()
+        evidence.wait_empty()
+
+
+def test_supervisor_that_can_tell_nobody_leaves_no_record(server: Server) -> None:
+    client = Client(server.settings, "function.0")
+    processes.register(client, "child", "running", 60_000, 2_000, "child", {})
+    spec = {"parent": "program", "name": "child", "ttl": 60_000}
+    supervisor = Supervisor(client, server.settings, "child", spec, b"")
+    # The program is gone, and this supervisor has not been told so yet.
+    alive, supervisor.parent_pipe = os.pipe()
+    supervisor._end(0)
+    assert Evidence(server).all_keys() == []
+    os.close(alive)
+    os.close(supervisor.parent_pipe)
+    client.close()
 
 
 def test_program_that_ends_leaves_nothing(evidence: Evidence, url: str) -> None:
@@ -160,6 +193,13 @@ def test_program_whose_embedded_server_is_gone_is_told_so_and_ends(victim: str) 
 
 def _keys_of(evidence: Evidence, uid: str) -> list[str]:
     return [key for key in evidence.all_keys() if key.startswith(keys.process(uid))]
+
+
+def _told(evidence: Evidence, inbox: str) -> list[bytes]:
+    """The processes of whose end an inbox says something."""
+    messages = [fields for _, fields in evidence.server.command("XRANGE", inbox, "-", "+")]
+    found = [dict(zip(fields[::2], fields[1::2], strict=True)) for fields in messages]
+    return [message[b"child"] for message in found if message[b"kind"] == b"exit"]
 
 
 def _embedded(program: Program) -> tuple[int, int, Path]:

@@ -90,7 +90,7 @@ def made(ident: str, family: str, **fields: Any) -> bytes:
 
 
 def lock(kind: str = "lock", value: int = 1, most: int = 1, policy: str = "warn") -> list[bytes]:
-    fields = {"value": value, "owner": "", "fence": 0, "n": 0}
+    fields = {"value": value, "owner": "", "fence": 0}
     return [made(LOCK, "sem", **fields, kind=kind, max=most, policy=policy)]
 
 

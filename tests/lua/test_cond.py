@@ -50,6 +50,7 @@ CASES = [
     Case("WAITING*", wait("A.0", 2, 1), HELD, again="*"),
     Case("QUEUED B.0:*", wait("A.0", 2, 1), NOTIFIED),
     Case("ACQUIRED 3", wait("A.0", 2, 1), AWAKE),
+    Case("ACQUIRED 3 died", wait("A.0", 2, 1), [*NOTIFIED, bury("B")]),
     Case("FORGOTTEN", wait("A.0", 2, 1), STRUCK),
     Case("LOST", wait("A.0", 2, 1), LOST),
     Case("NOT_OWNER", wait("B.0", 1, 1), HELD),
@@ -63,6 +64,8 @@ CASES = [
     Case("EXPIRED QUEUED B.0:*", expire("A.0", 3, 2), MAKING),
     Case("NOTIFIED QUEUED B.0:*", expire("A.0", 3, 2), NOTIFIED),
     Case("NOTIFIED ACQUIRED 3", expire("A.0", 3, 2), AWAKE),
+    Case("NOTIFIED ACQUIRED 3 died", expire("A.0", 3, 2), [*NOTIFIED, bury("B")]),
+    Case("EXPIRED ACQUIRED 4 died", expire("A.0", 3, 2), [*MAKING, bury("B")]),
     Case("FORGOTTEN", expire("A.0", 3, 2), STRUCK),
     Case("STALE", expire("A.0", 3, 2), LATER),
     Case("BURIED", COND_BURY, WAITING),
@@ -100,16 +103,16 @@ def test_a_stale_request_changes_nothing(machine):
 def test_waiting_hands_the_lock_to_the_next(machine):
     _, state = play(machine, *HELD, take("B.0", 1), wait("A.0", 2, 1))
     assert state.hash(STATE)["owner"].startswith("B.0:")
-    assert state.zset(AREA) == [A2]
+    assert state.list(AREA) == [A2]
 
 
 def test_notify_moves_in_the_order_of_waiting(machine):
     waits = [*WAITING, take("B.0", 1), wait("B.0", 2, 2), take("C.0", 1)]
     _, state = play(machine, *waits, notify("C.0", 2, 3, 1))
-    assert [t.partition(":")[0] for t in state.zset(LINE)] == ["A.0"]
+    assert [t.partition(":")[0] for t in state.list(LINE)] == ["A.0"]
     _, state = play(machine, *waits, notify("C.0", 2, 3, -1))
-    assert [t.partition(":")[0] for t in state.zset(LINE)] == ["A.0", "B.0"]
-    assert state.zset(AREA) == []
+    assert [t.partition(":")[0] for t in state.list(LINE)] == ["A.0", "B.0"]
+    assert state.list(AREA) == []
 
 
 def test_a_notified_waiter_wakes_up_holding_the_lock(machine):
@@ -121,6 +124,6 @@ def test_a_notified_waiter_wakes_up_holding_the_lock(machine):
 def test_a_notify_of_the_dead_goes_to_the_next(machine):
     waits = [*WAITING, take("B.0", 1), wait("B.0", 2, 2), take("C.0", 1), notify("C.0", 2, 3)]
     _, in_line = play(machine, *waits, bury("A"))
-    assert [t.partition(":")[0] for t in in_line.zset(LINE)] == ["B.0"]
+    assert [t.partition(":")[0] for t in in_line.list(LINE)] == ["B.0"]
     _, owner = play(machine, *waits, release("C.0", 3, 3, "rlock"), bury("A"))
     assert owner.hash(STATE)["owner"].startswith("B.0:")

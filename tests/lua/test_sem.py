@@ -54,6 +54,16 @@ CASES = [
         [*NO_UNIT, acquire("B.0", 1, "sem"), release("A.0", 1, 0, "sem", 9)],
     ),
     Case("ACQUIRED 3 died", acquire("B.0", 1), [*HELD, bury("A")]),
+    # Whoever asks, because a hint or an answer was lost, is told how the last one died.
+    Case("ACQUIRED 2 died", acquire("B.0", 1), [*LINE, bury("A")]),
+    Case("ACQUIRED 2 died", cancel("B.0", 1), [*LINE, bury("A")]),
+    Case("ACQUIRED 3 died", acquire("C.0", 1), [*LINE, bury("A"), cancel("B.0", 1, keep=0)]),
+    Case("ACQUIRED 3", acquire("C.0", 1), [*LINE, bury("A"), release("B.0", 2, 2)]),
+    Case(
+        "ACQUIRED 3 died",
+        acquire("C.0", 1),
+        [*HELD, acquire("B.0", 1), bury("A"), cancel("B.0", 1, keep=0)],
+    ),
     Case("RELEASED", release("A.0", 2, 1), HELD),
     Case("RELEASED", release("A.0", 2, 1), LINE),
     Case("RELEASED", release("B.0", 1, 0), HELD),
@@ -112,7 +122,7 @@ def test_a_stale_request_changes_nothing(machine):
 def test_a_release_hands_over_to_who_came_first(machine):
     _, state = play(machine, *LINE, release("A.0", 2, 1))
     assert state.hash(STATE)["owner"].startswith("B.0:")
-    assert [t.partition(":")[0] for t in state.zset(WAITERS)] == ["C.0"]
+    assert [t.partition(":")[0] for t in state.list(WAITERS)] == ["C.0"]
     assert state.content[keys.mailbox(LOCK, "B.0")] == ("000000000001\x1fACQUIRED\x1f2",)
 
 

@@ -271,7 +271,7 @@ class CondModel(Model):
     def everyone_is_where_the_model_says(self) -> None:
         state = self.bench.state
         owner = state.hash(keys.state(LOCK))["owner"]
-        places = [owner], state.zset(keys.waiters(LOCK)), state.zset(keys.waiters(COND))
+        places = [owner], state.list(keys.waiters(LOCK)), state.list(keys.waiters(COND))
         found = [[ticket.partition(".")[0] for ticket in place] for place in places]
         assert found == [[self.owner], self.line, self.area]
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from multiprocessing import util
@@ -130,7 +131,7 @@ class Log:
 
     def wait(self, *start: object) -> list[Any]:
         """That line, as soon as it is there."""
-        return eventually(lambda: self.find(*start), f"{start} among {self.lines()}")
+        return eventually(lambda: self.find(*start), lambda: f"{start} among {self.lines()}")
 
 
 class Child:
@@ -227,7 +228,9 @@ class Evidence:
 
     def line(self, handle: Any) -> list[str]:
         """The processes that wait for it, first come first."""
-        tickets = self.server.command("ZRANGE", keys.waiters(ident_of(handle)), 0, -1)
+        key = keys.waiters(ident_of(handle))
+        ranked = self.server.command("TYPE", key) == b"zset"  # a barrier's
+        tickets = self.server.command("ZRANGE" if ranked else "LRANGE", key, 0, -1)
         return [ticket.decode().partition(".")[0] for ticket in tickets]
 
     def owner(self, handle: Any) -> str:
@@ -271,7 +274,7 @@ class Evidence:
 
     def wait_empty(self) -> None:
         """Wait until no key is left."""
-        eventually(lambda: not self.all_keys(), f"no key, but there are {self.all_keys()}")
+        eventually(lambda: not self.all_keys(), lambda: f"no key, but there are {self.all_keys()}")
 
 
 def ident_of(handle: Any) -> str:
@@ -295,6 +298,7 @@ def meanwhile(action: Callable[[], object]) -> Iterator[None]:
         try:
             action()
         except BaseException as error:
+            traceback.print_exc()  # the block may wait for what will not come now
             failures.append(error)
 
     thread = threading.Thread(target=run, daemon=True)
@@ -388,7 +392,9 @@ class Program:
 
     def wait_nothing_left(self) -> None:
         """Wait until none of its processes is left."""
-        eventually(lambda: not self.family(), f"nothing left, but there are {self.family()}")
+        eventually(
+            lambda: not self.family(), lambda: f"nothing left, but there are {self.family()}"
+        )
 
     def one(self, word: str) -> int:
         """The pid of the one process of its family with a word in its command line."""

@@ -37,15 +37,18 @@ BINARIES_VARIABLE = "LITHOPS_MP_TEST_SERVERS"
 PATIENCE = 30.0
 
 
-def eventually(evidence: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
-    """Look for evidence until there is some; its value."""
+def eventually(
+    evidence: Callable[[], T], what: str | Callable[[], str], patience: float = PATIENCE
+) -> T:
+    """Look for evidence until there is some; its value. ``what`` says what was missing."""
     deadline = time.monotonic() + patience
     while True:
         found = evidence()
         if found:
             return found
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {patience} s in vain: {what}")
+            missing = what if isinstance(what, str) else what()
+            raise AssertionError(f"waited {patience} s in vain: {missing}")
         time.sleep(0.005)
 
 

@@ -1,0 +1,3 @@
+"""For all tests: none may hang."""
+
+pytest_plugins = ["support.watchdog"]
