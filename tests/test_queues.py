@@ -663,4 +663,5 @@ def test_queues_take_no_descriptor_and_no_thread(evidence: Evidence) -> None:
     for number, queue in enumerate(many):
         queue.put(number)
     assert [queue.get() for queue in many] == list(range(50))
-    assert (threading.active_count(), descriptors()) == before
+    assert threading.active_count() <= before[0]
+    assert descriptors() <= before[1]

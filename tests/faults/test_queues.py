@@ -17,7 +17,7 @@ from support.programs import Evidence, Log, gone, meanwhile, program, start, url
 from support.servers import PATIENCE, eventually, running
 
 import lithops_mp as mp
-from lithops_mp import messages
+from lithops_mp import channel, messages
 from lithops_mp._store import client as client_module
 from lithops_mp._store import processes, session
 from lithops_mp.connection import Client, Listener, wait
@@ -225,7 +225,7 @@ def test_consumer_killed_with_its_function_doubles_nothing(evidence: Evidence, l
     assert not set(before) & set(rest)  # what it had in hand counts as used
     assert before == list(range(len(before)))
     assert rest == list(range(COUNT - len(rest), COUNT))
-    assert COUNT - len(rest) - len(before) < 256
+    assert COUNT - len(rest) - len(before) <= channel.MOST
 
 
 def test_parked_sender_that_is_killed_does_not_keep_the_pipe(evidence: Evidence, log: Log) -> None:

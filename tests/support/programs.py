@@ -243,7 +243,7 @@ class Evidence:
 
     def parked(self, handle: Any) -> list[str]:
         """The processes whose puts wait for room there, first come first."""
-        tickets = self.server.command("ZRANGE", keys.parked(ident_of(handle)), 0, -1)
+        tickets = self.server.command("LRANGE", keys.parked(ident_of(handle)), 0, -1)
         return [ticket.decode().partition(".")[0] for ticket in tickets]
 
     def wait_in_line(self, handle: Any, *children: Any) -> None:
