@@ -15,6 +15,7 @@ from ._store.families import Ref, Step
 from ._store.replies import fault
 from ._store.scripts import Bound
 from ._store.session import current
+from .errors import ObjectExpired
 from .handle import Handle, find
 from .messages import Message
 from .protocols import EAGER, insist, overslept
@@ -265,8 +266,22 @@ class Channel(Handle):
     # -- looking --
 
     def unpack(self, element: bytes) -> tuple[int, Buffer]:
-        """The message of an element: its kind and its bytes."""
-        return messages.unpack(current().client, self.ref, element)
+        """The message of an element that this thread has taken last: kind and bytes.
+
+        To read is nothing that others see, so nothing is settled before. Interrupted
+        while it fetches a large one, it comes first again.
+        """
+        if element[0] == messages.SMALL:
+            return messages.SMALL, memoryview(element)[1:]
+        client = current()._client
+        try:
+            return messages.unpack(client, self.ref, element)
+        except ObjectExpired:
+            raise
+        except BaseException:
+            # Large ones are given out one at a time: it is all that this request took.
+            client.run(insist(Call(self.keys.settle, (client.id, client.last, 0))))
+            raise
 
     def look(self) -> queueing.Sight:
         """How things stand; one round trip."""
@@ -286,9 +301,10 @@ class Channel(Handle):
 
     def poll(self, timeout: float | None) -> bool:
         """Would a get return, or raise, at once? Waits for it for ``timeout`` seconds."""
-        if self._load is not None:
+        load = self._load
+        if load is not None and not load.closed and load.client.clock() - self._at < FRESH:
             return True
-        client = current().client
+        client = current().client  # what is there no more, or too old, has gone back by then
         return bool(client.run(queueing.poll(self.keys, client, timeout)))
 
 
@@ -300,6 +316,8 @@ class End(Channel):
     def __init__(self, ref: Ref, room: int) -> None:
         super().__init__(ref)
         self.room = room
+        #: Connections that have it and are not closed.
+        self.users = 0
         # Where this end writes is the state of the other one.
         self.target = queueing.QueueKeys(Ref(ref.family, ref.peer))
         current().outbox  # noqa: B018 - closes ends that were dropped without a word

@@ -385,6 +385,8 @@ class Client:
                 raise translate(other, self.settings) from other
             else:
                 self._lost = False
+                # Or it would keep, by way of its traceback, our callers and what they have.
+                del error
                 return replies
             if time.monotonic() > deadline:
                 self._lost = True

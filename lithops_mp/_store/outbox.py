@@ -40,6 +40,9 @@ BATCH_BYTES = 1 << 20
 # wait for them.
 IDLE = 0.005
 
+# Seconds that the end of the process waits for the thread, which may look for its server.
+PATIENCE = 1.0
+
 
 class Sender(Protocol):
     """A queue, as the outbox sees it."""
@@ -97,9 +100,10 @@ class Outbox:
         self._batch = Batch([], {})
         self._readers: set[Reader] = set()
         # Whether the thread is about to look is asked of this, not noted beside it: a
-        # note would be wrong for good if Ctrl-C came between the two.
-        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="lithops_mp outbox", daemon=True).start()
+        # note would be wrong for good if Ctrl-C came between the two. True ends the thread.
+        self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="lithops_mp outbox", daemon=True)
+        self._thread.start()
         # Where CPython's queues wait for their feeders.
         util.Finalize(self, self._end, exitpriority=-5)
 
@@ -124,7 +128,7 @@ class Outbox:
 
     def wake(self) -> None:
         """Let the thread look. Safe in a finalizer."""
-        self._wake.put(None)
+        self._wake.put(False)
 
     def settle(self) -> None:
         """Send all there is, and give back what is not used. Raises ServerUnavailable."""
@@ -175,10 +179,17 @@ class Outbox:
         self._batch = Batch(requests, {id(entry): entry for entry in entries})
         return bool(requests)
 
+    def close(self) -> None:
+        """The session has ended: no thread and no connection stays."""
+        self._wake.put(True)
+        self._thread.join(PATIENCE)
+        self._client.close()
+
     def _run(self) -> None:
         while True:
             with contextlib.suppress(queue.Empty):
-                self._wake.get(timeout=IDLE if self._readers else None)
+                if self._wake.get(timeout=IDLE if self._readers else None):
+                    return
             # Whoever does something next that others can see will hear of it.
             with contextlib.suppress(Exception):
                 self._work(idle=True)
@@ -187,8 +198,13 @@ class Outbox:
 
     def _end(self) -> None:
         """The process ends: send what there is, unless told not to wait for it."""
-        kept = [entry for entry in self._waiting if not entry[0].cancelled]
-        self._waiting = collections.deque(kept)
+        batch = self._batch
+        unsent = [*(batch.entries.values() if batch.requests else ()), *self._waiting]
+        if any(entry[0].cancelled for entry in unsent):
+            if all(entry[0].cancelled for entry in unsent):
+                return  # the thread may be at it, and wait for its server
+            kept = [entry for entry in self._waiting if not entry[0].cancelled]
+            self._waiting = collections.deque(kept)
         try:
             self.settle()
         except ServerUnavailable as error:
