@@ -148,8 +148,8 @@ def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
     """
     objects = list(object_list)
     deadline = None if timeout is None else time.monotonic() + timeout
-    ours = [one for one in objects if isinstance(one, Connection)]
-    others = [one for one in objects if not isinstance(one, Connection)]
+    ours = [one for one in objects if type(one) is Connection]
+    others = [one for one in objects if type(one) is not Connection]
     for one in ours:
         one._check_closed()
     if not ours:
