@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import threading
 from collections.abc import Callable
+from multiprocessing import ProcessError
 from typing import Any
 
 from . import messages, queueing
@@ -14,9 +15,10 @@ from ._store.families import Ref, Step
 from ._store.replies import fault
 from ._store.scripts import Bound
 from ._store.session import current
+from .errors import ObjectExpired
 from .handle import Handle, find
 from .messages import Message
-from .protocols import EAGER, overslept
+from .protocols import EAGER, insist, overslept
 
 # Messages that are taken at once, at most: as many as are used within moments.
 MOST = 256
@@ -129,24 +131,36 @@ class Channel(Handle):
         trips = client.round_trips
         quick = trips == self._trips and client.clock() - self._at < QUICK
         want = min(self._want * 2, MOST) if first and quick else 1
+        last, safe = client.last, False
         try:
             steps = queueing.get(self.keys, client, want, block, timeout)
             taken: queueing.Taken | None = client.run(steps)
+            if taken is None:
+                return None
+            if client.round_trips > trips + 1:
+                self._waited = PATIENT
+            if first:
+                self._want, self._trips, self._at = want, client.round_trips, client.clock()
+                if len(taken.elements) > 1:
+                    load = Load(client, taken)
+                    safe, self._load = True, load
+                    current().outbox.hold(self)
+                else:
+                    self._want = 1
+            return taken.elements[0]
+        except (EOFError, ProcessError):
+            raise
+        except BaseException:
+            # Ctrl-C: what had come by then would be lost, or lie unused for good.
+            if safe:
+                current().outbox.hold(self)
+            elif client.last != last:
+                undo = self.keys.settle, (client.id, client.last, 0)
+                client.run(insist(Call(*undo)))
+            raise
         finally:
             if first:
                 self._fetching = False
-        if taken is None:
-            return None
-        if client.round_trips > trips + 1:
-            self._waited = PATIENT
-        if first:
-            self._want, self._trips, self._at = want, client.round_trips, client.clock()
-            if len(taken.elements) > 1:
-                self._load = Load(client, taken)
-                current().outbox.hold(self)
-            else:
-                self._want = 1
-        return taken.elements[0]
 
     def _wait(self, client: Client) -> bytes:
         """The next message, when the last one had to be waited for: the wait is sent along."""
@@ -252,8 +266,22 @@ class Channel(Handle):
     # -- looking --
 
     def unpack(self, element: bytes) -> tuple[int, Buffer]:
-        """The message of an element: its kind and its bytes."""
-        return messages.unpack(current().client, self.ref, element)
+        """The message of an element that this thread has taken last: kind and bytes.
+
+        To read is nothing that others see, so nothing is settled before. Interrupted
+        while it fetches a large one, it comes first again.
+        """
+        if element[0] == messages.SMALL:
+            return messages.SMALL, memoryview(element)[1:]
+        client = current()._client
+        try:
+            return messages.unpack(client, self.ref, element)
+        except ObjectExpired:
+            raise
+        except BaseException:
+            # Large ones are given out one at a time: it is all that this request took.
+            client.run(insist(Call(self.keys.settle, (client.id, client.last, 0))))
+            raise
 
     def look(self) -> queueing.Sight:
         """How things stand; one round trip."""
@@ -273,9 +301,10 @@ class Channel(Handle):
 
     def poll(self, timeout: float | None) -> bool:
         """Would a get return, or raise, at once? Waits for it for ``timeout`` seconds."""
-        if self._load is not None:
+        load = self._load
+        if load is not None and not load.closed and load.client.clock() - self._at < FRESH:
             return True
-        client = current().client
+        client = current().client  # what is there no more, or too old, has gone back by then
         return bool(client.run(queueing.poll(self.keys, client, timeout)))
 
 
@@ -287,6 +316,8 @@ class End(Channel):
     def __init__(self, ref: Ref, room: int) -> None:
         super().__init__(ref)
         self.room = room
+        #: Connections that have it and are not closed.
+        self.users = 0
         # Where this end writes is the state of the other one.
         self.target = queueing.QueueKeys(Ref(ref.family, ref.peer))
         current().outbox  # noqa: B018 - closes ends that were dropped without a word

@@ -58,12 +58,13 @@ class Connection(_ConnectionBase):  # type: ignore[misc]
     nothing is left and the other end is closed by everyone, ``send`` BrokenPipeError.
     """
 
-    _handle: Channel | None
+    _handle: End | None
 
-    def __init__(self, handle: Channel, readable: bool = True, writable: bool = True) -> None:
+    def __init__(self, handle: End, readable: bool = True, writable: bool = True) -> None:
         if not readable and not writable:
             raise ValueError("at least one of `readable` and `writable` must be True")
         self._handle = handle
+        handle.users += 1
         self._readable = readable
         self._writable = writable
 
@@ -121,7 +122,11 @@ class Connection(_ConnectionBase):  # type: ignore[misc]
         return self._handle.poll(timeout)
 
     def _close(self) -> None:
-        self._handle = None
+        handle, self._handle = self._handle, None
+        assert handle
+        handle.users -= 1
+        if not handle.users:
+            handle.let_go()
         current().settle()
 
 
@@ -143,8 +148,8 @@ def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
     """
     objects = list(object_list)
     deadline = None if timeout is None else time.monotonic() + timeout
-    ours = [one for one in objects if isinstance(one, Connection)]
-    others = [one for one in objects if not isinstance(one, Connection)]
+    ours = [one for one in objects if type(one) is Connection]
+    others = [one for one in objects if type(one) is not Connection]
     for one in ours:
         one._check_closed()
     if not ours:
@@ -209,23 +214,25 @@ class _Post:
         self._channel: Channel | None = Channel(_ref(family, self._address), single=True)
 
     def accept(self) -> Connection:
-        assert self._channel
-        element = self._channel.get()
+        channel = self._channel
+        assert channel
+        try:
+            element = channel.get()
+        except ObjectExpired:
+            if self._channel is None:  # closed meanwhile, in another thread
+                raise OSError("listener is closed") from None
+            raise
         assert element is not None
-        connection, self._last_accepted = messages.loads(*self._channel.unpack(element))
+        connection, self._last_accepted = messages.loads(*channel.unpack(element))
         return connection  # type: ignore[no-any-return]
 
     def close(self) -> None:
         channel, self._channel = self._channel, None
         if channel:
-            # Whoever comes from now on finds that nobody listens; whoever came, an end
-            # that is closed.
-            current().client.plain("HDEL", keys.state(channel.ref.ident), "owner")
-            with contextlib.suppress(ObjectExpired):
-                while element := channel.get(block=False):
+            for element in current().unbind(channel.ref):
+                # Nobody accepts them any more: their other ends find it closed.
+                with contextlib.suppress(ObjectExpired):
                     messages.loads(*channel.unpack(element))[0].close()
-            del channel
-            current().settle()
 
 
 def _any_port(address: Any) -> bool:
@@ -308,17 +315,27 @@ def _connect(address: Any, family: str) -> Connection:
         refused = errno.ECONNREFUSED if family == "AF_INET" else errno.ENOENT
         raise OSError(refused, f"{os.strerror(refused)}: nobody listens at {address!r}")
     here, there = Pipe()
-    with session.lending() as lent:
-        message = messages.dumps((there, (socket.gethostname(), os.getpid())))
-    # It is the listener's from now on: closed if that process dies.
+    # It is the listener's from now on: closed if that process dies. If we are that
+    # process, we let go of it here and take it up there: it is pinned in between.
     listener = owner.decode().partition(" ")[0]
-    session.lend(lent, listener)
+    source = socket.gethostname(), os.getpid()
+    lent: list[Ref] = []
+    if listener == session.uid:
+        message = messages.dumps((there, source))
+    else:
+        with session.lending() as lent:
+            message = messages.dumps((there, source))
+        session.lend(lent, listener)
     there.close()
-    with contextlib.suppress(ObjectExpired):
-        Channel(ref, single=True).put(message)
-        # It may have closed meanwhile, and not found us.
-        if session.client.plain("HGET", keys.state(ref.ident), "owner") == owner:
-            return here  # type: ignore[no-any-return]
-    here.close()
-    session.take_back(lent, listener)
-    raise ConnectionRefusedError(errno.ECONNREFUSED, f"nobody listens at {address!r} any more")
+    element = messages.inline(message)
+    assert element
+    try:
+        # Without a handle: it is not ours to keep, and the listener may be this very process.
+        session.client.run(queueing.put(queueing.QueueKeys(ref), session.client, element))
+    except ObjectExpired:
+        here.close()
+        session.take_back(lent, listener)
+        raise ConnectionRefusedError(
+            errno.ECONNREFUSED, f"nobody listens at {address!r} any more"
+        ) from None
+    return here  # type: ignore[no-any-return]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from ._store.families import Ref
-from ._store.session import current
+from ._store.session import current, dropped
 
 
 class Handle:
@@ -25,9 +25,9 @@ class Handle:
 
     def __init__(self, ref: Ref) -> None:
         self.ref = ref
-        self._owner_pid = os.getpid()
         self._live[ref] = self
-        weakref.finalize(self, _dropped, ref, self._owner_pid).atexit = False
+        self._finalizer = weakref.finalize(self, dropped, ref)
+        self._finalizer.atexit = False
 
     @classmethod
     def find(cls, ref: Ref, *args: Any, pin: str = "") -> Any:
@@ -51,6 +51,13 @@ class Handle:
     def _details(self) -> tuple[Any, ...]:
         return ()
 
+    def let_go(self) -> None:
+        """Not to be used any more: as if collected, whoever still keeps it (a traceback, say)."""
+        with self._live_lock:
+            if self._live.get(self.ref) is self:
+                del self._live[self.ref]
+            self._finalizer()
+
     def forget(self) -> None:
         """Hold nothing: what a new or a forked process starts with."""
 
@@ -68,8 +75,3 @@ os.register_at_fork(after_in_child=_after_fork)
 def find(cls: type[Handle], ref: Ref, pin: str, *args: Any) -> Any:
     """A handle that arrives; what one pickles to."""
     return cls.find(Ref(*ref), *args, pin=pin)
-
-
-def _dropped(ref: Ref, pid: int) -> None:
-    if os.getpid() == pid:
-        current().drop(ref)

@@ -47,6 +47,7 @@ class Queue(_mp.Queue):  # type: ignore[type-arg]
         self._channel = channel
         self._bound = bound
         self._closed = False
+        self._sent = False
         self._ignore_epipe = False
         channel.owner = weakref.ref(self)
 
@@ -61,6 +62,7 @@ class Queue(_mp.Queue):  # type: ignore[type-arg]
         """Put an object; ``timeout`` is in seconds. Raises Full if there was no room in time."""
         if self._closed:
             raise ValueError(f"Queue {self!r} is closed")
+        self._sent = True
         try:
             message = messages.dumps(obj)
         except Exception as error:
@@ -87,7 +89,9 @@ class Queue(_mp.Queue):  # type: ignore[type-arg]
         return self._channel.look().length
 
     def empty(self) -> bool:
-        """Does none?"""
+        """Does none? As in CPython, not to be asked after a ``close`` that had something to do."""
+        if self._closed and self._sent:
+            raise OSError("handle is closed")
         return self.qsize() == 0
 
     def full(self) -> bool:

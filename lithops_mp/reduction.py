@@ -9,6 +9,7 @@ import sys
 import types
 from collections.abc import Callable
 from multiprocessing.reduction import *  # noqa: F403 - the same names
+from multiprocessing.reduction import HAVE_SEND_HANDLE as HAVE_SEND_HANDLE
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 

@@ -13,6 +13,7 @@ from support.servers import Server, eventually, running
 import lithops_mp as mp
 from lithops_mp import protocols
 from lithops_mp._store import session
+from lithops_mp.connection import wait
 from lithops_mp.memory import PAGE
 
 #: What a client of ours sends. The commands inside scripts are counted apart.
@@ -49,6 +50,12 @@ def warm_up() -> None:
         barrier.wait()
     with lock:
         pass
+    for queue in (mp.Queue(), mp.Queue(1), mp.SimpleQueue()):
+        queue.put(1)
+        queue.get()
+    here, there = mp.Pipe()
+    here.send(there.poll())
+    there.recv()
     for shared in mp.Array("i", 3), mp.Array("B", 3 * PAGE), mp.RawArray("B", 3 * PAGE):
         shared[0] = shared[0]
         shared.add(0, 1)
@@ -181,6 +188,117 @@ def test_barrier_takes_one_and_a_wake_up(counts: Counts) -> None:
     assert counts.at_server() - before == 3
 
 
+# -- messages --
+
+
+@pytest.mark.parametrize("kind", ["bounded", "simple"])
+def test_put_and_get_take_one_each(counts: Counts, kind: str) -> None:
+    queue = mp.Queue(5) if kind == "bounded" else mp.SimpleQueue()
+    queue.put(0)
+    queue.get()
+    for _ in range(2):
+        assert counts.of(lambda: queue.put(1)) == (1, 1)
+    if kind == "bounded":
+        assert counts.of(queue.get_nowait) == (1, 1)
+        assert counts.of(queue.qsize) == (1, 1)
+    else:
+        assert counts.of(queue.empty) == (1, 1)
+    queue.get()
+
+
+def test_unbounded_puts_take_one_together(counts: Counts) -> None:
+    queue = mp.Queue()
+    queue.put(0)
+    session.current().settle()
+    before = counts.at_server()
+    with session.current().outbox._lock:  # as if the server were busy
+        for number in range(100):
+            queue.put(number)
+    assert queue.qsize() == 101
+    assert counts.at_server() - before == 2
+
+
+def test_quick_consumer_takes_many_at_once(counts: Counts) -> None:
+    queue = mp.Queue()
+    for number in range(1000):
+        queue.put(number)
+    session.current().settle()
+    before = counts.at_server()
+    assert [queue.get() for _ in range(1000)] == list(range(1000))
+    assert counts.at_server() - before < 200  # by and by, and not one for each
+
+
+@pytest.mark.parametrize("kind", ["SimpleQueue", "Pipe"])
+def test_quick_reader_takes_many_at_once(counts: Counts, kind: str) -> None:
+    put: Callable[[Any], Any]
+    get: Callable[[], Any]
+    if kind == "Pipe":
+        reader, writer = mp.Pipe(duplex=False)
+        put, get = writer.send, reader.recv
+    else:
+        queue = mp.SimpleQueue()
+        put, get = queue.put, queue.get
+    for number in range(500):
+        put(number)
+    before = counts.at_server()
+    assert [get() for _ in range(500)] == list(range(500))
+    assert counts.at_server() - before < 100
+
+
+@pytest.mark.parametrize("kind", ["Queue", "SimpleQueue", "Pipe"])
+def test_get_that_waits_takes_one_and_the_first_time_two(counts: Counts, kind: str) -> None:
+    put: Callable[[Any], Any]
+    get: Callable[[], Any]
+    if kind == "Pipe":
+        reader, writer = mp.Pipe(duplex=False)
+        put, get = writer.send, reader.recv
+    else:
+        queue = getattr(mp, kind)()
+        put, get = queue.put, queue.get
+    trips: list[int] = []
+
+    def several() -> None:
+        for _ in range(3):
+            trips.append(_trips(get))
+
+    with meanwhile(several):
+        for number in range(3):
+            eventually(lambda n=number: len(trips) == n, "the one before")
+            _wait_blocked(counts)
+            put(number)
+    assert trips == [2, 1, 1]
+
+
+def test_put_that_waits_takes_one_and_a_wake_up(counts: Counts) -> None:
+    queue = mp.Queue(1)
+    queue.put(1)
+    trips: list[int] = []
+    with meanwhile(lambda: trips.append(_trips(lambda: queue.put(2)))):
+        _wait_blocked(counts)
+        assert counts.of(queue.get_nowait)[0] == 1
+    assert trips == [2]
+
+
+def test_connection_takes_one_each(counts: Counts) -> None:
+    here, there = mp.Pipe()
+    here.send(0)
+    there.recv()
+    assert counts.of(there.poll) == (1, 1)
+    assert counts.of(lambda: here.send(1)) == (1, 1)
+    assert counts.of(lambda: here.send_bytes(b"1")) == (1, 1)
+    assert counts.of(there.poll) == (1, 1)
+    assert counts.of(there.recv) == (1, 1)
+    assert counts.of(there.recv_bytes) == (1, 1)
+
+
+def test_wait_takes_one_and_a_wake_up_and_another_look(counts: Counts) -> None:
+    pipes = [mp.Pipe(duplex=False) for _ in range(5)]
+    readers = [reader for reader, _ in pipes]
+    assert counts.of(lambda: wait(readers, 0))[0] == 1
+    trips: list[int] = []
+    with meanwhile(lambda: trips.append(_trips(lambda: wait(readers)))):
+        _wait_blocked(counts)
+        pipes[3][1].send(1)
 # -- shared memory --
 
 

@@ -95,6 +95,11 @@ class Client:
         self._seq += 1
         return b"%012d" % self._seq
 
+    @property
+    def last(self) -> bytes:
+        """The last one, as scripts have it."""
+        return b"%012d" % self._seq
+
     # -- single commands --
 
     def call(self, bound: Bound, args: tuple[Argument, ...]) -> Reply:
@@ -428,6 +433,8 @@ class Client:
                 raise translate(other, self.settings) from other
             else:
                 self._lost = False
+                # Or it would keep, by way of its traceback, our callers and what they have.
+                del error
                 return replies
             if time.monotonic() > deadline:
                 self._lost = True

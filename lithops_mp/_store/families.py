@@ -90,6 +90,11 @@ def bind(ref: Ref, ttl: int, process: str, fields: dict[str, Argument], owner: s
     return ref.on("queue/bind"), (*args, owner)
 
 
+def unbind(ref: Ref, process: str) -> Step:
+    """Delete such a queue; the answer has what lay there."""
+    return ref.on("queue/unbind"), (process,)
+
+
 def note(ref: Ref, process: str, ttl: int) -> Step:
     """Put an object on a process's own list, before it refers to it."""
     return script("process/note").on(keys.objects(process)), (str(ref), ttl)

@@ -40,6 +40,9 @@ BATCH_BYTES = 1 << 20
 # wait for them.
 IDLE = 0.005
 
+# Seconds that the end of the process waits for the thread, which may look for its server.
+PATIENCE = 1.0
+
 
 class Sender(Protocol):
     """A queue, as the outbox sees it."""
@@ -96,9 +99,11 @@ class Outbox:
         self._waiting: collections.deque[Entry] = collections.deque()
         self._batch = Batch([], {})
         self._readers: set[Reader] = set()
-        self._awake = False
-        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="lithops_mp outbox", daemon=True).start()
+        # Whether the thread is about to look is asked of this, not noted beside it: a
+        # note would be wrong for good if Ctrl-C came between the two. True ends the thread.
+        self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="lithops_mp outbox", daemon=True)
+        self._thread.start()
         # Where CPython's queues wait for their feeders.
         util.Finalize(self, self._end, exitpriority=-5)
 
@@ -111,20 +116,19 @@ class Outbox:
         """Have a message sent. Returns at once."""
         self._waiting.append((sender, element))
         self._session.pending = True
-        if not self._awake:
+        if self._wake.empty():
             self.wake()
 
     def hold(self, reader: Reader) -> None:
         """See to it that what a reader has taken does not lie unused."""
         self._readers.add(reader)
         self._session.pending = True
-        if not self._awake:
+        if self._wake.empty():
             self.wake()
 
     def wake(self) -> None:
         """Let the thread look. Safe in a finalizer."""
-        self._awake = True
-        self._wake.put(None)
+        self._wake.put(False)
 
     def settle(self) -> None:
         """Send all there is, and give back what is not used. Raises ServerUnavailable."""
@@ -134,8 +138,8 @@ class Outbox:
         with self._lock:
             if self._inside:
                 return  # a signal's handler, in the middle of this very thing
-            self._inside = True
             try:
+                self._inside = True
                 while self._batch.requests or self._collect(idle=idle):
                     replies = self._client.calls([step for step, *_ in self._batch.requests])
                     sent, self._batch = self._batch, self._batch._replace(requests=[])
@@ -159,10 +163,11 @@ class Outbox:
                 requests.append((step, None, reader))
         size = 0
         entries: list[Entry] = []
-        # A copy, made in one go: others append meanwhile.
-        for entry in list(itertools.islice(self._waiting, BATCH)):
+        # Not an iterator: other threads append meanwhile. Only we take away.
+        for place in range(min(BATCH, len(self._waiting))):
             if size > BATCH_BYTES:
                 break
+            entry = self._waiting[place]
             size += len(entry[1])
             entries.append(entry)
         for sender, group in itertools.groupby(entries, operator.itemgetter(0)):
@@ -174,11 +179,17 @@ class Outbox:
         self._batch = Batch(requests, {id(entry): entry for entry in entries})
         return bool(requests)
 
+    def close(self) -> None:
+        """The session has ended: no thread and no connection stays."""
+        self._wake.put(True)
+        self._thread.join(PATIENCE)
+        self._client.close()
+
     def _run(self) -> None:
         while True:
             with contextlib.suppress(queue.Empty):
-                self._wake.get(timeout=IDLE if self._readers else None)
-            self._awake = False
+                if self._wake.get(timeout=IDLE if self._readers else None):
+                    return
             # Whoever does something next that others can see will hear of it.
             with contextlib.suppress(Exception):
                 self._work(idle=True)
@@ -187,8 +198,13 @@ class Outbox:
 
     def _end(self) -> None:
         """The process ends: send what there is, unless told not to wait for it."""
-        kept = [entry for entry in self._waiting if not entry[0].cancelled]
-        self._waiting = collections.deque(kept)
+        batch = self._batch
+        unsent = [*(batch.entries.values() if batch.requests else ()), *self._waiting]
+        if any(entry[0].cancelled for entry in unsent):
+            if all(entry[0].cancelled for entry in unsent):
+                return  # the thread may be at it, and wait for its server
+            kept = [entry for entry in self._waiting if not entry[0].cancelled]
+            self._waiting = collections.deque(kept)
         try:
             self.settle()
         except ServerUnavailable as error:

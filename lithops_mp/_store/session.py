@@ -112,6 +112,9 @@ class Session:
         client = self._borrow()
         try:
             yield client
+        except BaseException:
+            client.close()  # an answer may be on its way that the next one must not get
+            raise
         finally:
             self._spare.append(client)
 
@@ -157,6 +160,11 @@ class Session:
             if not taken:
                 self._referred[ref] += 1
         return not taken
+
+    def unbind(self, ref: Ref) -> list[bytes]:
+        """Give such a name up; the messages that lay there. The handle goes later."""
+        elements: list[bytes] = self.client.calls([families.unbind(ref, self.uid)])[0][1:]
+        return elements
 
     def refer(self, ref: Ref, pin: str = "") -> None:
         """Refer to an object whose handle has arrived. Raises ObjectExpired.
@@ -229,12 +237,18 @@ class Session:
     def take_back(self, refs: Iterable[Ref], uid: str) -> None:
         """Undo :meth:`lend`: the process is gone."""
         refs = list(refs)
-        self._calls([families.drop(ref, uid, ended=False) for ref in refs])
-        self.client.plain("SREM", keys.objects(uid), *map(str, refs))
+        if refs:
+            self._calls([families.drop(ref, uid, ended=False) for ref in refs])
+            self.client.plain("SREM", keys.objects(uid), *map(str, refs))
 
     def inherit(self, parent: Session) -> None:
-        """Refer to what the process referred to that we were forked from."""
-        self.lend(parent._referred, self.uid)
+        """Refer to what the process referred to that we were forked from.
+
+        ``parent`` is our copy of its session; handles are let go there until now.
+        """
+        parent._let_go()
+        self._referred.update(parent._referred)
+        self.lend(self._referred, self.uid)
 
     def drop(self, ref: Ref) -> None:
         """A handle was collected; the object is let go at the next call. No I/O.
@@ -284,6 +298,8 @@ class Session:
                 processes.forget(self.client, self.uid)
                 if self.uid == self.program:
                     processes.stop_functions(self.client, self.program)
+        if self._outbox:
+            self._outbox.close()
         for client in (self.client, *self._spare):
             client.close()
         if self.server:
@@ -325,6 +341,13 @@ def adopt(session: Session) -> None:
     """Be this session: a function's target, whose identity its parent chose."""
     global _current
     _current = session
+
+
+def dropped(ref: Ref) -> None:
+    """A handle was collected, of this process or of the one it was forked from."""
+    session = _current or _forked_from
+    if session:
+        session.drop(ref)
 
 
 def _milliseconds(parameter: str) -> int:

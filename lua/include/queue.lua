@@ -37,16 +37,14 @@ local function answered(last, seq)
   return string.sub(last, 13, 13), string.sub(last, 14)
 end
 -- What a client has taken: 'I' and the element, 'B' if it has keys of its own, 'M' and a
--- msgpack array of several ('N' if any of them has).
+-- msgpack array of several that have none.
 local function taken(seq, elements)
-  local large = false
-  for _, element in ipairs(elements) do large = large or string.byte(element) ~= 48 end
-  if #elements == 1 then return seq .. (large and 'B' or 'I') .. elements[1] end
-  return seq .. (large and 'N' or 'M') .. cmsgpack.pack(elements)
+  if #elements > 1 then return seq .. 'M' .. cmsgpack.pack(elements) end
+  return seq .. (string.byte(elements[1]) == 48 and 'I' or 'B') .. elements[1]
 end
 local function elements_of(letter, rest)
   if letter == 'I' or letter == 'B' then return {rest} end
-  return (letter == 'M' or letter == 'N') and cmsgpack.unpack(rest) or {}
+  return letter == 'M' and cmsgpack.unpack(rest) or {}
 end
 -- Give an element to whoever waited longest for one. False if nobody waits.
 local function give(state, waiters, element)

@@ -16,12 +16,18 @@
 -- ARGV[1] process   that lets go
 -- ARGV[2] ended     1 if the process is over: its mailboxes go, and later its answers
 -- Reply OK | DELETED
---- @include object, ticket, now, blobs, unref
+--- @include object, ticket, now, queue, blobs, unref
 local own = {KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]}
-local state, parked, peer, readers, bell = KEYS[1], KEYS[6], KEYS[8], KEYS[9], KEYS[10]
+local state, stream, parked, peer, readers, bell = KEYS[1], KEYS[4], KEYS[6], KEYS[8], KEYS[9], KEYS[10]
 local process, ended = ARGV[1], ARGV[2]
 local writers = redis.call('LRANGE', parked, 0, -1)
-if not unref(own, process, ended) then return {'OK'} end
+if not unref(own, process, ended) then
+  -- Whoever wants to read in its place need not wait (`pipe/read`).
+  if string.match(redis.call('HGET', state, 'at') or '', '^%S+') == process then
+    ring(state, stream, redis.call('HGET', state, 'ttl'))
+  end
+  return {'OK'}
+end
 -- Bounded by those who wait. The hints of writers are posted at the end that is gone:
 -- that is where they wait; they ask, and find it gone.
 for _, ticket in ipairs(writers) do post(state, ticket, {'ASK'}) end

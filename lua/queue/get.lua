@@ -43,7 +43,7 @@ local new = not last or last < seq
 -- The ways of a first request for one message, which is there or not, come before any
 -- function is defined; nothing is parked there, and nothing large was taken before.
 if new and want == '1' and reader == process and max == 0 and (room == 0 or held < room)
-    and not (last and string.find(last, '^[BN]', 13)) then
+    and not (last and string.byte(last, 13) == 66) then
   local element = redis.call('LPOP', items)
   if element then
     local small = string.byte(element) == 48
@@ -94,6 +94,16 @@ end
 
 local elements = redis.call('LPOP', items, reader == process and want or 1)
 if elements then
+  -- A message with keys of its own comes alone: they are read after this, and go with
+  -- the client's next request. Bounded by what was taken.
+  local count = 1
+  if string.byte(elements[1]) == 48 then
+    while elements[count + 1] and string.byte(elements[count + 1]) == 48 do count = count + 1 end
+  end
+  if elements[count + 1] then
+    while elements[count + 1] do redis.call('LPUSH', items, table.remove(elements)) end
+    redis.call('PEXPIRE', items, ttl)
+  end
   redis.call('HSET', state, mine, taken(seq, elements))
   if room > 0 then
     for _, element in ipairs(elements) do held = held - size_of(element) end

@@ -27,6 +27,13 @@ local mine = 's:' .. client
 local s = redis.call('HMGET', state, 'fmt', 'max', 'room', 'held', 'todo', 'watch', 'ttl', mine)
 if s[1] ~= 'queue/1' then
   if s[1] then return {'VERSION', s[1]} end
+  -- Nobody will read them. Bounded by the elements of the request.
+  local lost = more == '' and {} or cmsgpack.unpack(more)
+  lost[#lost + 1] = element
+  for _, found in ipairs(lost) do
+    local pieces, name = string.match(found, '^[^0]%d+:(%d+):(.+)$')
+    for i = 0, (pieces or 0) - 1 do redis.call('UNLINK', state .. ':b:' .. name .. ':' .. i) end
+  end
   -- The other end of a pipe is closed; unless all is lost.
   return redis.call('EXISTS', peer) == 1 and {'BROKEN'} or {'GONE'}
 end

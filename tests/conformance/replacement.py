@@ -12,30 +12,41 @@ import types
 from typing import Any
 
 import lithops_mp
+from lithops_mp import sharedctypes
 
 from . import standins
 
 
+class _Connection(types.ModuleType):
+    """Our module, and behind it the constants and functions of CPython's that tests look at."""
+
+    def __getattr__(self, name: str) -> Any:
+        ours = importlib.import_module("lithops_mp.connection")
+        theirs = importlib.import_module("multiprocessing.connection")
+        return getattr(ours, name) if hasattr(ours, name) else getattr(theirs, name)
+
+
+connection = _Connection("multiprocessing.connection")
+
+
 class _Replacement(types.ModuleType):
-    Queue = JoinableQueue = staticmethod(standins.Queue)
-    Pipe = staticmethod(standins.Pipe)
     heap = standins.heap
 
     _CPYTHONS = (
-        "connection",
         "dummy",
         "forkserver",
         "managers",
         "pool",
         "process",
-        "queues",
-        "reduction",
+        "resource_sharer",
         "resource_tracker",
         "shared_memory",
         "util",
     )
 
     def __getattr__(self, name: str) -> Any:
+        if name == "connection":
+            return connection
         if name in self._CPYTHONS:
             return importlib.import_module(f"multiprocessing.{name}")
         return getattr(lithops_mp, name)
@@ -46,10 +57,13 @@ class _Replacement(types.ModuleType):
 
 multiprocessing = _Replacement("multiprocessing")
 
+_REPLACED = {
+    **{module.__name__: module for module in (multiprocessing, connection)},
+    "multiprocessing.sharedctypes": sharedctypes,
+}
+
 
 def import_with_replacement(name: str, *args: Any, **kwargs: Any) -> Any:
     """``__import__`` for the tests."""
     found = builtins.__import__(name, *args, **kwargs)
-    if found.__name__ == "multiprocessing.sharedctypes":
-        return importlib.import_module("lithops_mp.sharedctypes")
-    return multiprocessing if found.__name__ == "multiprocessing" else found
+    return _REPLACED.get(found.__name__, found)

@@ -1,4 +1,4 @@
-"""CPython's tests of processes and synchronization, run on Lithops functions."""
+"""CPython's tests of processes, synchronization, queues and pipes, run on Lithops functions."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import pytest
 
 pytest.importorskip("test._test_multiprocessing", reason="this Python has no test package")
 
-from lithops_mp.context import _contexts
-
-from . import cpython, standins
+from . import cpython
 from .replacement import multiprocessing
 from .suite import CLASSES
 
@@ -20,8 +18,6 @@ from .suite import CLASSES
 def _as_in_cpython(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """What ``test_multiprocessing_spawn`` sets up: a function is a fresh interpreter, too."""
     with pytest.MonkeyPatch.context() as patch:
-        for context in _contexts.values():
-            patch.setattr(context, "Pipe", standins.Pipe)
         patch.chdir(tmp_path_factory.mktemp("cpython"))  # tests write a file of a fixed name
         multiprocessing.set_start_method("spawn", force=True)
         multiprocessing.get_logger().setLevel(cpython.LOG_LEVEL)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from types import GeneratorType
 from typing import Any, NamedTuple
 
-from lithops_mp import protocols
+from lithops_mp import protocols, queueing
 from lithops_mp._store.commands import Block, Call, Watch
 from lithops_mp.memory import MemKeys
 
@@ -35,7 +35,7 @@ class Me:
     """Who a program is, for the protocols; its clock moves only when it waits.
 
     ``held`` is what the program believes to hold, by name: what mutual
-    exclusion is about.
+    exclusion is about. ``ledger`` is its word in its process's: it outlives it.
     """
 
     def __init__(self, ident: str) -> None:
@@ -43,6 +43,7 @@ class Me:
         self.now = 1000.0
         self.seq = 0
         self.held: dict[str, Any] = {}
+        self.ledger: tuple[int, int] | None = None
 
     def stamp(self) -> bytes:
         self.seq += 1
@@ -50,6 +51,9 @@ class Me:
 
     def clock(self) -> float:
         return self.now
+
+    def saw(self, seq: int, count: int) -> None:
+        self.ledger = seq, count
 
 
 Program = Callable[[Me], Generator[Any, Any, Any]]
@@ -83,7 +87,7 @@ class Node:
 
     __slots__ = (
         *("after", "client", "command", "error", "held"),
-        *("inputs", "packet", "result", "seq", "waiting"),
+        *("inputs", "ledger", "packet", "result", "seq", "waiting"),
     )
 
     def __init__(self, client: str) -> None:
@@ -93,6 +97,7 @@ class Node:
         self.result: Any = None
         self.error: str | None = None
         self.held: tuple[tuple[str, Any], ...] = ()
+        self.ledger: tuple[int, int] | None = None
         self.seq = 0
         self.waiting: tuple[str, ...] = ()
         self.inputs: tuple[Input, ...] = ()
@@ -137,11 +142,12 @@ class Actor:
         except (Exception, KeyboardInterrupt) as error:
             node.command, node.error = None, f"{type(error).__name__}: {error}"
         node.held = tuple(sorted(me.held.items()))
-        node.seq = me.seq
+        node.seq, node.ledger = me.seq, me.ledger
         frames = _frames(steps, me)
         node.waiting = tuple(name for name, _, _ in frames)
         result = _hashable(node.result)
-        mark = (frames, _asked(node.command), node.held, node.seq, result, node.error)
+        known = (node.held, node.ledger, node.seq)
+        mark = (frames, _asked(node.command), known, result, node.error)
         if isinstance(node.command, Call):
             node.packet = node.command.bound.pack(node.command.args)
         steps.close()
@@ -153,7 +159,7 @@ class Actor:
 _CONSTANT = (
     *(Me, GeneratorType),
     *(protocols.SemKeys, protocols.CondKeys, protocols.EventKeys, protocols.BarrierKeys),
-    MemKeys,
+    *(queueing.QueueKeys, MemKeys),
 )
 
 #: Points in time count as distances from now.

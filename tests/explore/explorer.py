@@ -20,11 +20,12 @@ fault
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+import msgpack
 
 from lithops_mp._store import families, keys
 from lithops_mp._store.commands import Block, Call, Watch
@@ -53,7 +54,12 @@ INTERRUPTS = frozenset({"interrupt", "interrupt after"})
 IN_FLIGHT = frozenset({"crash in flight"})
 
 #: Where Ctrl-C finds a program, unless a scenario says otherwise: where it waits.
-WAITS = frozenset({"acquire", "acquire_eager", "cond_wait", "event_wait", "barrier_wait"})
+WAITS = frozenset(
+    {
+        *("acquire", "acquire_eager", "cond_wait", "event_wait", "barrier_wait"),
+        *("get", "get_eagerly", "put"),
+    }
+)
 
 Step = tuple[Any, tuple[Any, ...]]
 
@@ -71,7 +77,8 @@ class World(NamedTuple):
 
     ``chores`` is what is still to be done about dead processes, in order;
     ``copies`` are late copies on their way; ``dead`` are processes that ended or
-    were declared to have; ``board`` the shared variables.
+    were declared to have, ``presumed`` those of the latter kind; ``board`` the shared
+    variables.
     """
 
     state: State
@@ -79,6 +86,7 @@ class World(NamedTuple):
     chores: tuple[bytes, ...] = ()
     copies: tuple[bytes, ...] = ()
     dead: frozenset[str] = frozenset()
+    presumed: frozenset[str] = frozenset()
     board: tuple[tuple[str, Any], ...] = ()
     budget: int = 0
 
@@ -150,6 +158,11 @@ class Scenario:
     #: The protocols in which Ctrl-C may strike, if it is among the faults.
     interruptible: frozenset[str] = WAITS
     limit: int = 100_000
+    #: What a process refers to, if not to all ``refs``.
+    has: dict[str, list[Ref]] = field(default_factory=dict)
+
+    def refs_of(self, process: str) -> list[Ref]:
+        return self.has.get(process, self.refs)
 
 
 @dataclass
@@ -228,12 +241,13 @@ class Explorer:
             _, state = self.machine.run(state, register.pack((10**9, "running", 10**9, fields)))
         for bound, args in self.scenario.setup:
             _, state = self.machine.run(state, bound.pack(args))
-        for actor, ref in itertools.product(self.actors, self.scenario.refs):
-            for bound, args in (
-                families.note(ref, actor.process, 10**9),
-                families.refer(ref, actor.process),
-            ):
-                _, state = self.machine.run(state, bound.pack(args))
+        for actor in self.actors:
+            for ref in self.scenario.refs_of(actor.process):
+                for bound, args in (
+                    families.note(ref, actor.process, 10**9),
+                    families.refer(ref, actor.process),
+                ):
+                    _, state = self.machine.run(state, bound.pack(args))
         seats = tuple(Seat(actor.start) for actor in self.actors)
         world = World(state, seats, budget=self.scenario.budget)
         for i in range(len(seats)):
@@ -309,7 +323,9 @@ class Explorer:
             error = seat.node.error
             if error is None or error.startswith("KeyboardInterrupt"):
                 continue
-            if error.startswith("LockLost") and actor.process in world.dead:
+            # It was taken for dead: a lock was given on, its end of a pipe closed.
+            lost = error.startswith(("LockLost", "ObjectExpired"))
+            if lost and actor.process in world.dead:
                 continue
             return f"{actor.id} ended in {error}"
         return None
@@ -397,7 +413,8 @@ class Explorer:
         if "crash" in allowed:
             yield fault("crash", self._die(world, i))
         if "declare" in allowed and self.actors[i].process not in world.dead:
-            yield fault("declare", self._declare(world, i))
+            presumed = world.presumed | {self.actors[i].process}
+            yield fault("declare", self._declare(world._replace(presumed=presumed), i))
         waits = bool(self.scenario.interruptible & set(world.seats[i].node.waiting))
         if "interrupt" in allowed and waits:
             yield fault("interrupt", self._take(world, i, INTERRUPT))
@@ -435,20 +452,28 @@ class Explorer:
             seat._replace(alive=seat.alive and actor.process != process)
             for actor, seat in zip(self.actors, world.seats, strict=True)
         )
-        return self._declare(world._replace(seats=seats), i)
+        words = {
+            actor.id.partition(".")[2]: (f"{seat.node.ledger[0]:012d}", seat.node.ledger[1])
+            for actor, seat in zip(self.actors, world.seats, strict=True)
+            if actor.process == process and seat.node.ledger
+        }
+        return self._declare(world._replace(seats=seats), i, msgpack.packb(words))
 
-    def _declare(self, world: World, i: int) -> World:
-        """What is to be done about a process that is, or seems, dead."""
+    def _declare(self, world: World, i: int, seen: bytes = b"") -> World:
+        """What is to be done about a process that is, or seems, dead.
+
+        ``seen`` is what its ledger says, of one that was seen to end.
+        """
         process = self.actors[i].process
         if process in world.dead:
             return world
-        done = self.scenario.burial.split()
+        done, refs = self.scenario.burial.split(), self.scenario.refs_of(process)
         finish = script("process/finish").on(keys.process(process))
-        steps: list[Step | None] = [(finish, (-9, "killed", b""))] if "finish" in done else []
+        steps: list[Step | None] = [(finish, (-9, "killed", seen))] if "finish" in done else []
         if "bury" in done:
-            steps += [families.bury(ref, process, "died") for ref in self.scenario.refs]
+            steps += [families.bury(ref, process, "died", seen) for ref in refs]
         if "drop" in done:
-            steps += [families.drop(ref, process, ended=True) for ref in self.scenario.refs]
+            steps += [families.drop(ref, process, ended=True) for ref in refs]
         packets = tuple(bound.pack(args) for bound, args in filter(None, steps))
         return world._replace(chores=world.chores + packets, dead=world.dead | {process})
 

@@ -21,8 +21,8 @@ local read = {
   zset = function(k) return redis.call('ZRANGE', k, 0, -1, 'WITHSCORES') end,
   list = function(k) return redis.call('LRANGE', k, 0, -1) end,
   set = function(k) return redis.call('SMEMBERS', k) end,
-  string = function(k) return redis.call('GET', k) end,
   stream = function(k) return redis.call('XRANGE', k, '-', '+') end,
+  string = function(k) return redis.call('GET', k) end,
 }
 local all = {}
 for i, key in ipairs(redis.call('KEYS', '*')) do
@@ -46,6 +46,7 @@ def _pairs(flat: list[bytes]) -> list[tuple[bytes, bytes]]:
 def _readable(kind: str, raw: Any) -> Any:
     """A key's value as plain text, hashable once frozen by :func:`_frozen`."""
     if kind == "hash":
+        # A queue's state has msgpack in it.
         return {name.decode(): value.decode("latin-1") for name, value in _pairs(raw)}
     if kind == "zset":
         return tuple((member.decode(), float(score)) for member, score in _pairs(raw))

@@ -8,7 +8,7 @@ import pytest
 
 from lithops_mp._store.scripts import script
 
-from .explorer import Explorer, Scenario, Violation
+from .explorer import IN_FLIGHT, Explorer, Scenario, Violation
 from .machine import Machine
 from .programs import (
     locker,
@@ -22,6 +22,7 @@ from .programs import (
     taker,
     watcher,
 )
+from .queues import HERE, THERE, getter, joiner, on_pipe, on_queue, putter
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +48,17 @@ TWO_TAKERS = on_cond(taker(), taker(), maker(), faults=frozenset({"crash"}))
 EVENT = on_event(watcher(), setter("set", "clear"))
 BARRIER = on_barrier(*[party(rounds=2, timeout=1.0)] * 2, parties=2)
 ACTION = on_barrier(*[party(2, action=True, timeout=1.0)] * 2, parties=2)
+ONE_EACH = on_queue(putter("a1"), getter())
+TWO_GET = on_queue(putter("a1", "a2"), getter(), getter())
+BOUND = on_queue(putter("a1", "a2"), getter(2), bound=1)
+TWO_PUT = on_queue(putter("a1", "a2"), putter("b1"), getter(3), bound=1, budget=0)
+HURRIED = on_queue(
+    putter("a1"), getter(timeout=1.0), faults=frozenset({"timeout", "copy"}), budget=2
+)
+SOME = on_queue(getter(2, want=3, use=1), first=("z1", "z2", "z3"), budget=2)
+IN_FLIGHT_ONLY = on_queue(putter("a1"), getter(), getter(), faults=IN_FLIGHT)
+TASKS = on_queue(putter("a1", "a2"), getter(2, task=True), joiner(), joinable=True, bound=1)
+PIPE = on_pipe(putter("a1", "a2", to=THERE, closes=HERE), getter(of=THERE, closes=THERE))
 
 PLANTS = {
     "release does not look whether it was asked before": Plant(
@@ -166,6 +178,119 @@ PLANTS = {
         "round|action|index|indices|I9",
         "if true then",
     ),
+    "a put does not look whether it was asked before": Plant(
+        "queue/put",
+        "if again[1] ~= 'PARKED' or redis.call('ZSCORE', parked, ticket) then return again end",
+        ONE_EACH,
+        "I13|I11|doubled",
+    ),
+    "a bound is exceeded by one": Plant(
+        "queue/put",
+        "if (max > 0 and length >= max) or (room > 0 and held >= room) then",
+        BOUND,
+        "bound",
+        "if (max > 0 and length > max) or (room > 0 and held >= room) then",
+    ),
+    "who asks for a message last is served first": Plant(
+        "queue/put",
+        "redis.call('ZPOPMIN', waiters)",
+        TWO_GET,
+        "FIFO",
+        "redis.call('ZPOPMAX', waiters)",
+    ),
+    "a get that is asked again has forgotten what it took": Plant(
+        "queue/get",
+        "if of == seq then return answer({'ITEMS', unpack(elements)}) end",
+        ONE_EACH,
+        "conservation",
+    ),
+    "a get stands in line again at its next look": Plant(
+        "queue/get",
+        "if redis.call('ZSCORE', waiters, ticket) and",
+        TWO_GET,
+        "FIFO",
+        "if false and",
+    ),
+    "who parked last is put first": Plant(
+        "queue/get",
+        "redis.call('ZPOPMIN', parked)",
+        TWO_PUT,
+        "FIFO",
+        "redis.call('ZPOPMAX', parked)",
+    ),
+    "room is made and nobody is let in": Plant(
+        "queue/get",
+        "while (max > 0 and length < max) or (room > 0 and held < room) do",
+        BOUND,
+        "I12",
+        "while false do",
+    ),
+    "a parked task is not counted": Plant(
+        "queue/get", "if todo ~= '' then redis.call('HINCRBY', state, 'todo', 1) end", TASKS, "todo"
+    ),
+    "a pipe that nobody reads any more is taken for lost": Plant(
+        "queue/put",
+        "return redis.call('EXISTS', peer) == 1 and {'BROKEN'} or {'GONE'}",
+        PIPE,
+        "ObjectExpired",
+        "return {'GONE'}",
+    ),
+    "a get that is given up stays in line": Plant(
+        "queue/cancel", "redis.call('ZREM', waiters, ticket)", HURRIED, "at the end|stuck"
+    ),
+    "that a get was given up is not written down": Plant(
+        "queue/cancel",
+        "redis.call('HSET', state, mine, record(seq, {'CANCELLED'}))",
+        HURRIED,
+        "at the end|stuck",
+    ),
+    "a dead process's messages go with it": Plant(
+        "queue/bury",
+        "give_back(state, waiters, items, elements, used + 1)",
+        TWO_GET,
+        "conservation",
+    ),
+    "a dead process's last request takes a message": Plant(
+        "queue/bury",
+        "redis.call('HSET', state, 'r:' .. process, over)",
+        IN_FLIGHT_ONLY,
+        "in flight at",
+        "local _ = over",
+    ),
+    "a dead process's messages all come back": Plant(
+        "queue/bury",
+        "return known[1] == seq and known[2] or count",
+        TWO_GET,
+        "I13",
+        "return 0",
+    ),
+    "of one that is taken for dead they come back, too": Plant(
+        "queue/bury",
+        "if not seen then return count end",
+        TWO_GET,
+        "I13",
+        "if not seen then return 0 end",
+    ),
+    "a dead process's put stays parked": Plant(
+        "queue/bury", "redis.call('ZREM', parked, ticket)", BOUND, "parked are"
+    ),
+    "what is given back is turned round": Plant(
+        "queue/settle",
+        "for i = #elements, from, -1 do",
+        SOME,
+        "FIFO",
+        "for i = from, #elements do",
+    ),
+    "what was used is given back": Plant(
+        "queue/settle",
+        "give_back(state, waiters, items, elements, used + 1)",
+        SOME,
+        "I13",
+        "give_back(state, waiters, items, elements, used)",
+    ),
+    "a task is done twice": Plant(
+        "queue/done", "if again then return again end", TASKS, "too many times"
+    ),
 }
 
 
@@ -188,6 +313,10 @@ HINTS = {
     "lock": ("sem/release", "redis.call('RPUSH', mailbox,", on_sem(*[locker()] * 3)),
     "condition": ("cond/notify", "redis.call('RPUSH', mailbox,", STORE),
     "barrier": ("barrier/arrive", "redis.call('RPUSH', mailbox,", BARRIER),
+    "get": ("queue/put", "redis.call('RPUSH', mailbox,", TWO_GET),
+    "put": ("queue/get", "redis.call('RPUSH', mailbox,", BOUND),
+    "tasks": ("queue/done", "ring(state, stream, s[3])", TASKS),
+    "end of a pipe": ("pipe/unref", "redis.call('RPUSH', mailbox,", PIPE),
 }
 
 

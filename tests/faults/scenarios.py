@@ -195,6 +195,35 @@ def forked() -> None:
 
 
 @scenario
+def forked_messages() -> None:
+    """Parent and plain fork put, get, and see when the other one has closed a pipe."""
+    queue, back = mp.Queue(), mp.Queue()
+    reader, writer = mp.Pipe(duplex=False)
+    queue.put("from the parent")
+    back.put("not the child's to get")
+    assert back.get() == "not the child's to get"
+    pid = os.fork()
+    if pid == 0:
+        reader.close()
+        say("child got", queue.get())
+        for turn in range(3):
+            back.put(("child", turn))
+        writer.close()
+        told()
+        util._exit_function()
+        os._exit(0)
+    writer.close()
+    say("parent got", *(back.get() for _ in range(3)))
+    try:
+        reader.recv()
+    except EOFError:  # the child runs, but has closed its end
+        say("parent sees the end")
+    os.kill(pid, 0)
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+
+
+@scenario
 def sleeper() -> None:
     """A program that does nothing for longer than its objects live, and then uses them."""
     lock, event, barrier, semaphore = mp.Lock(), mp.Event(), mp.Barrier(1), mp.Semaphore()

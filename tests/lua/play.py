@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from explore.machine import Machine, State
 
+from lithops_mp import queueing
 from lithops_mp._store import families, keys
 from lithops_mp._store.families import Ref
 from lithops_mp._store.scripts import REGISTRY, script
@@ -16,6 +17,9 @@ from lithops_mp._store.scripts import REGISTRY, script
 TTL = 10_000_000
 
 LOCK, COND, EVENT, BARRIER, REGION = "L", "L/C", "E", "B", "L/M"
+QUEUE = Ref("queue", "Q")
+#: The two ends of a pipe.
+HERE, THERE = Ref("pipe", "P/0"), Ref("pipe", "P/1")
 
 _OBJECT = {
     family: {
@@ -60,24 +64,28 @@ def number(seq: int) -> str:
 
 
 class Run(NamedTuple):
-    """A call of a script with named arguments."""
+    """A call of a script with named arguments, on ``ref`` or on its family's object."""
 
     name: str
     args: dict[str, Any]
+    ref: Ref | None = None
 
     @property
     def packet(self) -> bytes:
         found, family = script(self.name), self.name.partition("/")[0]
-        known = dict(KEYS.get(self.name) or KEYS[family])
-        if "client" in self.args:
-            known["mailbox"] = keys.mailbox(LOCK, self.args["client"])
         args = dict(self.args)
         if "seq" in args:
             args["seq"] = number(args["seq"])
-        where = [known[key] for key in found.keys if key in known]
-        if found.keys[-1:] == ("regions*",):
-            where += keys.state(REGION), keys.items(REGION)
-        bound = found.on(*where)
+        if self.ref:
+            bound = self.ref.on(self.name, keys.mailbox(self.ref.ident, args.get("client", "")))
+        else:
+            known = dict(KEYS.get(self.name) or KEYS[family])
+            if "client" in args:
+                known["mailbox"] = keys.mailbox(LOCK, args["client"])
+            where = [known[key] for key in found.keys if key in known]
+            if found.keys[-1:] == ("regions*",):
+                where += keys.state(REGION), keys.items(REGION)
+            bound = found.on(*where)
         return bound.pack(tuple(args[arg] for arg in found.args))
 
 
@@ -116,6 +124,14 @@ def barrier(parties: int = 2) -> list[bytes]:
 
 def region(data: bytes = b"", size: int = 8) -> list[bytes]:
     return [*lock("rlock"), made(REGION, "mem", size, data, size=size, version=1)]
+
+
+def queue(bound: int = 0, room: int = 0, **options: bool) -> list[bytes]:
+    return [made(QUEUE.ident, QUEUE.family, **queueing.fields(bound, room, **options))]
+
+
+def pipe(room: int = 0) -> list[bytes]:
+    return [made(end.ident, end.family, **queueing.fields(room=room)) for end in (HERE, THERE)]
 
 
 def play(machine: Machine, *calls: bytes | Run, state: State | None = None) -> tuple[str, State]:

@@ -23,7 +23,7 @@ LAYERS = [
     {"queueing", "messages", "memory"},
     {"channel"},
     {"synchronize", "connection", "popen_lithops"},
-    {"queues", "sharedctypes"},
+    {"queues", "nanomsg", "sharedctypes"},
     {"process"},
     {"context"},
     {"worker"},
@@ -34,6 +34,7 @@ RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 #: Upward, from inside a function, and why.
 LATE = {
+    ("connection", "nanomsg"): "pynng need not be there",
     ("popen_lithops", "context"): "the default context of the program, as in CPython's popen_fork",
     ("popen_lithops", "worker"): "text of the function that runs on the far side",
 }

@@ -237,6 +237,15 @@ class Evidence:
         """The process that holds a lock."""
         return self.state(handle)["owner"].partition(".")[0]
 
+    def length(self, handle: Any) -> int:
+        """How many messages lie in a queue, or at one end of a pipe."""
+        return int(self.server.command("LLEN", keys.items(ident_of(handle))))
+
+    def parked(self, handle: Any) -> list[str]:
+        """The processes whose puts wait for room there, first come first."""
+        tickets = self.server.command("LRANGE", keys.parked(ident_of(handle)), 0, -1)
+        return [ticket.decode().partition(".")[0] for ticket in tickets]
+
     def wait_in_line(self, handle: Any, *children: Any) -> None:
         """Wait until these, and only these, are in line, in this order."""
         expected = [child if isinstance(child, str) else child.uid for child in children]
@@ -259,6 +268,10 @@ class Evidence:
     def all_keys(self) -> list[str]:
         return sorted(key.decode() for key in self.server.command("KEYS", "*"))
 
+    def object_keys(self) -> list[str]:
+        """The keys of objects; not those of processes."""
+        return [key for key in self.all_keys() if not key.startswith("lmp:{p")]
+
     def wait_empty(self) -> None:
         """Wait until no key is left."""
         eventually(lambda: not self.all_keys(), lambda: f"no key, but there are {self.all_keys()}")
@@ -266,7 +279,7 @@ class Evidence:
 
 def ident_of(handle: Any) -> str:
     """The name of an object in Redis."""
-    for attribute in ("_sleeping_count", "_semlock", "_handle"):
+    for attribute in ("_sleeping_count", "_semlock", "_handle", "_channel"):
         inner = getattr(handle, attribute, None)
         if inner is not None:
             return str(inner.ref.ident)

@@ -47,6 +47,8 @@ def name_of(words: list[bytes]) -> str:
     if command == "EVALSHA":
         script = BY_SHA.get(words[1].decode())
         return script.name if script else command
+    if command == "CLIENT":
+        return f"CLIENT {words[1].decode().upper()}"
     if command in ("BLPOP", "XREAD"):
         key = words[1 if command == "BLPOP" else -2].decode().partition("}")[2].split(":")
         return f"{command} {key[-1] if command == 'XREAD' else key[1]}"
@@ -140,6 +142,7 @@ class Proxy(threading.Thread):
 
     def _forward(self, client: socket.socket, server: socket.socket) -> None:
         requests, replies = Frames(client), Frames(server)
+        silent = 0
         while True:
             request = requests.next()
             name = name_of(words_of(request))
@@ -150,6 +153,14 @@ class Proxy(threading.Thread):
             if fault is Fault.REFUSE:
                 return
             server.sendall(request)
+            if name == "CLIENT REPLY":  # this one has no answer, and the next one neither
+                silent = 1
+                continue
+            if silent:
+                silent = 0
+                if fault in (None, Fault.SILENCE):
+                    continue
+                return
             if fault is Fault.ABANDON:
                 return
             # A client that hangs up while it is blocked must be noticed.

@@ -1,0 +1,360 @@
+"""What a process has put and not sent, and taken and not used."""
+
+from __future__ import annotations
+
+import linecache
+import pickle
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import pytest
+from support.programs import Evidence, ident_of, program, url_of
+from support.proxy import Fault, Proxy, proxied
+from support.servers import Server, eventually, running
+
+import lithops_mp as mp
+from lithops_mp import channel, messages
+from lithops_mp._store import keys, outbox, session
+
+FAULTS = [Fault.REFUSE, Fault.LOSE, Fault.TEAR, Fault.ABANDON]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with running(tcp=True) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def proxy(server: Server) -> Iterator[Proxy]:
+    with (
+        proxied(server.settings) as found,
+        program(url_of(found.settings), HEARTBEAT=3600, LEASE=3600),
+    ):
+        yield found
+
+
+@pytest.fixture
+def evidence(server: Server, proxy: Proxy) -> Iterator[Evidence]:
+    yield Evidence(server)
+    proxy.calm()
+    session.current().settle()
+
+
+@pytest.fixture
+def direct(server: Server) -> Iterator[Evidence]:
+    """Without a proxy, which takes its time."""
+    with program(url_of(server.settings), HEARTBEAT=3600, LEASE=3600):
+        yield Evidence(server)
+
+
+@pytest.fixture
+def asleep(evidence: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread sends nothing: what is sent, others have sent."""
+    be_asleep(monkeypatch)
+
+
+@pytest.fixture
+def direct_asleep(direct: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
+    be_asleep(monkeypatch)
+
+
+def be_asleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    box = session.current().outbox
+    session.current().settle()
+    monkeypatch.setattr(box, "wake", lambda: None)
+
+
+def lying(evidence: Evidence, queue: Any) -> int:
+    """How many messages lie in a queue, as others see it."""
+    found: int = evidence.server.command("LLEN", keys.items(ident_of(queue)))
+    return found
+
+
+def all_of(queue: Any) -> list[Any]:
+    session.current().settle()
+    return [queue.get() for _ in range(queue.qsize())]
+
+
+# -- order --
+
+
+def close(queue: Any) -> None:
+    queue.close()
+    queue.join_thread()
+
+
+#: What is made beforehand, and what is done with it. Making something cannot be seen.
+ACTIONS: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
+    "a lock is acquired": (mp.Lock, lambda lock: lock.acquire()),
+    "an event is set": (mp.Event, lambda event: event.set()),
+    "a semaphore is looked at": (mp.Semaphore, lambda semaphore: semaphore.get_value()),
+    "another queue is looked at": (mp.Queue, lambda queue: queue.empty()),
+    "something is put where there is a bound": (lambda: mp.Queue(1), lambda queue: queue.put(1)),
+    "something is sent": (mp.Pipe, lambda ends: ends[0].send(1)),
+    "a handle is pickled": (mp.Lock, pickle.dumps),
+    "it is closed and joined": (mp.Queue, close),
+}
+
+
+@pytest.mark.usefixtures("asleep")
+@pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS)
+def test_what_was_put_is_there_before_anything_else_can_be_seen(evidence, action):
+    make, act = action
+    made, queue = make(), mp.Queue()
+    queue.put(1)
+    assert lying(evidence, queue) == 0
+    act(made)
+    assert lying(evidence, queue) == 1
+
+
+def test_what_was_put_is_sent_although_nothing_else_is_done(evidence):
+    queue = mp.Queue()
+    queue.put(1)
+    eventually(lambda: lying(evidence, queue) == 1, "the message")
+
+
+@pytest.mark.usefixtures("asleep")
+def test_queues_get_their_messages_in_the_order_of_the_puts(evidence):
+    """The last put of each names its number."""
+    first, second = mp.Queue(), mp.Queue()
+    for queue in (first, second, first, first, second):
+        queue.put("x")
+    session.current().settle()
+    mine = f"r:{session.current().uid}.out"
+    last = [evidence.state(queue)[mine].partition("\x1f")[0] for queue in (first, second)]
+    assert last[0] < last[1]
+    first.put("x")
+    session.current().settle()
+    assert evidence.state(first)[mine].partition("\x1f")[0] > last[1]
+
+
+@pytest.mark.usefixtures("asleep")
+def test_more_than_one_call_carries_is_sent_in_order(evidence, monkeypatch):
+    monkeypatch.setattr(outbox, "BATCH", 7)
+    queue, numbers = mp.Queue(), list(range(30))
+    for number in numbers:
+        queue.put(number)
+    session.current().settle()
+    assert lying(evidence, queue) == 30
+    assert all_of(queue) == numbers
+
+
+@pytest.mark.usefixtures("asleep")
+def test_messages_of_many_bytes_go_in_calls_of_their_own(evidence, proxy, monkeypatch):
+    monkeypatch.setattr(outbox, "BATCH_BYTES", 100)
+    queue = mp.Queue()
+    for _ in range(4):
+        queue.put(b"x" * 101)
+    before = proxy.count("queue/put")
+    session.current().settle()
+    assert proxy.count("queue/put") == before + 4
+
+
+@pytest.mark.usefixtures("asleep")
+def test_another_thread_may_put_while_messages_are_sent(evidence, monkeypatch):
+    monkeypatch.setattr(messages, "INLINE", 100)
+    client, queue = session.current().outbox._client, mp.Queue()
+    store = client.store
+
+    def meanwhile(*args: Any) -> None:
+        if lying(evidence, queue) == 0 and not before:
+            before.append(1)
+            queue.put("meanwhile")
+        store(*args)
+
+    before: list[int] = []
+    monkeypatch.setattr(client, "store", meanwhile)
+    queue.put("x" * 200)
+    queue.put("last")
+    session.current().settle()
+    assert all_of(queue) == ["x" * 200, "last", "meanwhile"]
+
+
+@pytest.mark.usefixtures("asleep")
+def test_a_large_message_among_others_is_there_when_it_is_read(evidence, monkeypatch):
+    """Reading it gives the others back, which must not take it along."""
+    monkeypatch.setattr(messages, "INLINE", 100)
+    queue = mp.Queue()
+    sent = [0, 1, 2, "x" * 200, 3, 4, "y" * 200, "z" * 200, 5, 6, 7]
+    for item in sent:
+        queue.put(item)
+    assert [queue.get() for _ in sent] == sent
+    assert queue.empty()
+
+
+# -- connections that break --
+
+
+@pytest.mark.usefixtures("asleep")
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault.name.lower() for fault in FAULTS])
+def test_nothing_is_doubled_or_lost_with_a_connection(evidence, proxy, fault):
+    queue, other = mp.Queue(), mp.Queue()
+    for number in range(5):
+        queue.put(number)
+        other.put(number)
+    faults = proxy.faults
+    proxy.once("queue/put", fault, nth=4)
+    session.current().settle()
+    assert proxy.faults == faults + 1
+    proxy.calm()
+    assert all_of(queue) == all_of(other) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.usefixtures("asleep")
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault.name.lower() for fault in FAULTS])
+def test_what_was_not_used_goes_back_once(evidence, proxy, fault):
+    queue = mp.Queue()
+    for number in range(9):
+        queue.put(number)
+    got = []
+    while not queue._channel.holds:  # until some are taken beforehand
+        got.append(queue.get())
+    proxy.once("queue/settle", fault)
+    session.current().settle()
+    proxy.calm()
+    assert not queue._channel.holds
+    assert lying(evidence, queue) == 9 - len(got)
+    assert got + all_of(queue) == list(range(9))
+
+
+# -- Ctrl-C --
+
+
+#: A signal is looked at after a call and at a jump back, so never before these.
+UNDIVIDED = ("with ", "try:", "finally:", "self._inside = ")
+
+WATCHED = {outbox.__file__, session.__file__, channel.__file__}
+
+
+class InterruptAt:
+    """Raises KeyboardInterrupt before the nth line of ours that this thread comes to."""
+
+    def __init__(self, line: int) -> None:
+        self.left = line
+        self.where = ""
+
+    def __enter__(self) -> None:
+        sys.settrace(self._trace)
+
+    def __exit__(self, *error: object) -> None:
+        sys.settrace(None)
+
+    def _trace(self, frame: FrameType, event: str, argument: object) -> Any:
+        if frame.f_code.co_filename not in WATCHED or _finalizes(frame):
+            return None
+        if event == "line" and not _undivided(frame):
+            self.left -= 1
+            if not self.left:
+                self.where = f"{frame.f_code.co_name}:{frame.f_lineno}"
+                raise KeyboardInterrupt
+        return self._trace
+
+
+def _finalizes(frame: FrameType | None) -> bool:
+    """What a finalizer raises is lost, a signal's exception too."""
+    while frame and frame.f_code.co_name != "_dropped":
+        frame = frame.f_back
+    return frame is not None
+
+
+def _undivided(frame: FrameType) -> bool:
+    line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+    return line.strip().startswith(UNDIVIDED)
+
+
+def every_line(action: Callable[[InterruptAt], None]) -> int:
+    """Interrupt an action at each of its lines in turn; how many there were."""
+    for line in range(1, 10_000):
+        interrupt = InterruptAt(line)
+        action(interrupt)
+        if not interrupt.where:
+            return line - 1
+    raise AssertionError("it goes on and on")
+
+
+def test_ctrl_c_in_a_put_neither_doubles_nor_holds_up_anything(direct):
+    def puts(interrupt: InterruptAt) -> None:
+        queue, put = mp.Queue(), []
+        queue.put("before")
+        # So the thread sleeps, or is about to, and is to be woken by the next put.
+        eventually(lambda: lying(direct, queue) == 1, "the thread's work")
+        try:
+            with interrupt:
+                for number in range(3):
+                    queue.put(number)
+                    put.append(number)
+        except KeyboardInterrupt:
+            pass
+        unsure = [len(put)] if interrupt.where else []
+        queue.put("after")
+        # The thread still sends what nobody waits for.
+        wanted = len(put) + 2
+        eventually(lambda: lying(direct, queue) >= wanted, f"all but {interrupt.where}")
+        got = all_of(queue)
+        sure = ["before", *put, "after"]
+        assert got in (sure, ["before", *put, *unsure, "after"]), interrupt.where
+
+    assert every_line(puts) > 10
+
+
+@pytest.mark.usefixtures("direct_asleep")
+def test_ctrl_c_while_it_is_sent_neither_doubles_nor_loses_anything(direct):
+    def settles(interrupt: InterruptAt) -> None:
+        queue, other = mp.Queue(), mp.Queue()
+        for number in range(3):
+            queue.put(number)
+            other.put(-number)
+        try:
+            with interrupt:
+                session.current().settle()
+        except KeyboardInterrupt:
+            pass
+        queue.put("after")
+        mp.Event().set()  # whatever comes next
+        assert lying(direct, queue) == 4, interrupt.where
+        assert all_of(queue) == [0, 1, 2, "after"], interrupt.where
+        assert all_of(other) == [0, -1, -2], interrupt.where
+
+    assert every_line(settles) > 30
+
+
+@pytest.mark.usefixtures("direct_asleep")
+def test_ctrl_c_in_a_get_loses_no_more_than_the_message_it_brought(direct):
+    def gets(interrupt: InterruptAt) -> None:
+        queue, got = mp.Queue(), []
+        for number in range(8):
+            queue.put(number)
+        try:
+            with interrupt:
+                for _ in range(4):
+                    got.append(queue.get())
+        except KeyboardInterrupt:
+            pass
+        rest = all_of(queue)
+        lost = [number for number in range(8) if number not in [*got, *rest]]
+        assert lost in ([], [len(got)]), interrupt.where
+        assert sorted([*got, *rest, *lost]) == list(range(8)), interrupt.where
+        assert rest == sorted(rest), interrupt.where
+
+    assert every_line(gets) > 30
+
+
+@pytest.mark.usefixtures("direct_asleep")
+def test_ctrl_c_while_messages_go_back_neither_doubles_nor_loses_any(direct):
+    def gives_back(interrupt: InterruptAt) -> None:
+        queue, got = mp.Queue(), []
+        for number in range(8):
+            queue.put(number)
+        while not queue._channel.holds:
+            got.append(queue.get())
+        try:
+            with interrupt:
+                session.current().settle()
+        except KeyboardInterrupt:
+            pass
+        assert got + all_of(queue) == list(range(8)), interrupt.where
+
+    assert every_line(gives_back) > 20
