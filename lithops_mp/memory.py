@@ -202,10 +202,10 @@ class Region(Handle):
         client = current().client
         seq = client.stamp()
         what = packed(staged(client, seq, self, ranges))
-        reply = client.call(bound, (client.id, seq, what))
+        reply: Any = client.call(bound, (client.id, seq, what))
         if reply not in (b"WROTE", b"BUSY"):
             raise fault(reply, "shared value")
-        return reply == b"WROTE"
+        return bool(reply == b"WROTE")
 
     def alter(self, bound: Bound, *what: Any) -> bytes | None:
         """Change an element at the server; what it was. None if somebody has the guard."""

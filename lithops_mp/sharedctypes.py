@@ -15,16 +15,19 @@ from __future__ import annotations
 import array
 import ctypes
 import functools
-import multiprocessing.sharedctypes as _mp
 import operator
 import weakref
 from collections.abc import Iterator, Sequence
-from multiprocessing.sharedctypes import typecode_to_type
+from multiprocessing import sharedctypes
 from typing import Any
 
 from . import synchronize
 from ._store.client import Buffer
 from .memory import Access, Guarded, Locked, Region
+
+# typeshed knows less of it than there is.
+_mp: Any = sharedctypes
+typecode_to_type = _mp.typecode_to_type
 
 __all__ = ["Array", "RawArray", "RawValue", "Value", "copy", "synchronized"]
 
@@ -59,7 +62,9 @@ def Value(typecode_or_type: Any, *args: Any, lock: Any = True, ctx: Any = None) 
     return obj if lock is None else synchronized(obj, lock, ctx)
 
 
-def Array(typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True, ctx: Any = None) -> Any:
+def Array(
+    typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True, ctx: Any = None
+) -> Any:
     """An array with a lock; without one if ``lock`` is False."""
     lock = _lock(lock, ctx)
     obj = _array(typecode_or_type, size_or_initializer, lock)
@@ -250,7 +255,8 @@ class View:
         return _arrived, (_described(self._b_type_), self._b_access_.region, self._b_offset_)
 
     def __repr__(self) -> str:
-        return f"<shared {self._b_type_.__name__} at {self._b_offset_} of {self._b_access_.region.ref}>"
+        where = f"{self._b_offset_} of {self._b_access_.region.ref}"
+        return f"<shared {self._b_type_.__name__} at {where}>"
 
 
 class ScalarView(View):
@@ -524,7 +530,7 @@ def _arrived(described: Any, region: Region, offset: int) -> View:
 # -- with a lock --
 
 
-class SynchronizedBase(_mp.SynchronizedBase):
+class SynchronizedBase(_mp.SynchronizedBase):  # type: ignore[misc]  # see _mp
     """A shared object and its lock.
 
     Held by who uses it, its bytes are here: reading and writing takes no round trip. Not
@@ -599,7 +605,7 @@ class SynchronizedArray(_Atomic, SynchronizedBase):
         return iter(self._safe)
 
     def __reversed__(self) -> Iterator[Any]:
-        return reversed(self._safe)
+        return iter(self._safe[::-1])
 
 
 class SynchronizedString(SynchronizedArray):

@@ -24,6 +24,7 @@ from . import config, memory, protocols
 from ._store.commands import Call
 from ._store.families import Ref
 from ._store.replies import fault
+from ._store.scripts import Argument, Bound
 from ._store.session import current
 from .errors import LockLost, ObjectExpired, OwnerDied, OwnerDiedWarning
 from .handle import Handle
@@ -212,7 +213,8 @@ class SemLock(Handle):
         if phrases.client is not client.id:
             phrases = self._phrases = protocols.Phrases(self.keys, client.id)
         seq, digits = client.stamp(), b"%d" % fence
-        release, args = self.keys.release, (client.id, seq, fence)
+        release: Bound = self.keys.release
+        args: tuple[Argument, ...] = (client.id, seq, fence)
         commit = None
         if self.dirty:
             commit = memory.Commit(self, client, seq)

@@ -299,6 +299,8 @@ def test_wait_takes_one_and_a_wake_up_and_another_look(counts: Counts) -> None:
     with meanwhile(lambda: trips.append(_trips(lambda: wait(readers)))):
         _wait_blocked(counts)
         pipes[3][1].send(1)
+
+
 # -- shared memory --
 
 
@@ -342,7 +344,11 @@ def test_reading_or_nothing_in_a_section_takes_two(counts: Counts) -> None:
             assert value.value == 1.5
 
     assert [counts.of(look)[0] for _ in range(3)] == [2, 2, 2]
-    nothing = lambda: value.__enter__() and value.__exit__()  # noqa: E731
+
+    def nothing() -> None:
+        with value:
+            pass
+
     assert [counts.of(nothing)[0] for _ in range(3)] == [2, 2, 2]
     assert [counts.of(look)[0] for _ in range(3)] == [3, 2, 2]  # it was not used for a while
 
@@ -360,22 +366,20 @@ def test_several_objects_of_one_lock_take_two(counts: Counts) -> None:
     assert [value.wanted for value in map(region_of, values)] == [True] * 3 + [False] * 2
 
 
-def test_without_the_lock_each_access_takes_one(counts: Counts) -> None:
-    for value, numbers in (
-        (mp.Value("i"), mp.Array("d", range(100))),
-        (mp.RawValue("i"), mp.RawArray("d", range(100))),
+@pytest.mark.parametrize("lock", [True, False])
+def test_without_holding_the_lock_each_access_takes_one(counts: Counts, lock: bool) -> None:
+    value, numbers = mp.Value("i", lock=lock), mp.Array("d", range(100), lock=lock)
+    for operation in (
+        *(lambda: value.value, lambda: setattr(value, "value", 3)),
+        *(lambda: numbers[5], lambda: numbers.__setitem__(5, 1)),
+        *(lambda: numbers[5:50], lambda: numbers.__setitem__(slice(5, 8), [1, 2, 3])),
+        *(lambda: numbers[::-7], lambda: numbers.__setitem__(slice(None, None, 50), [1, 2])),
+        *(lambda: list(numbers), lambda: sum(reversed(numbers)), lambda: 99.0 in numbers),
+        *(lambda: value.add(1), lambda: value.compare_exchange(0, 1)),
+        *(lambda: numbers.max(3, 7), lambda: numbers.exchange(3, 7)),
     ):
-        for operation in (
-            *(lambda: value.value, lambda: setattr(value, "value", 3)),
-            *(lambda: numbers[5], lambda: numbers.__setitem__(5, 1)),
-            *(lambda: numbers[5:50], lambda: numbers.__setitem__(slice(5, 8), [1, 2, 3])),
-            *(lambda: numbers[::-7], lambda: numbers.__setitem__(slice(None, None, 50), [1, 2])),
-            *(lambda: list(numbers), lambda: sum(reversed(numbers)), lambda: 99.0 in numbers),
-            *(lambda: value.add(1), lambda: value.compare_exchange(0, 1)),
-            *(lambda: numbers.max(3, 7), lambda: numbers.exchange(3, 7)),
-        ):
-            assert counts.of(operation)[0] == 1
-        assert counts.of(lambda: len(numbers)) == (0, 0)
+        assert counts.of(operation)[0] == 1
+    assert counts.of(lambda: len(numbers)) == (0, 0)
 
 
 def test_a_large_array_is_fetched_by_page(counts: Counts) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import array
-import copy
 import ctypes
+import functools
 import operator
 import pickle
 import threading
@@ -61,10 +61,10 @@ def _program(server: Server) -> Iterator[None]:
         yield
 
 
-def outcome(action: Callable[[], Any]) -> Any:
+def outcome(action: Callable[..., Any], *args: Any) -> Any:
     """What an action returns, or how it fails."""
     try:
-        found = action()
+        found = action(*args)
     except Exception as error:
         return type(error), str(error)
     return found[:] if isinstance(found, ctypes.Array | sharedctypes.ArrayView) else found
@@ -117,12 +117,10 @@ def test_a_value_is_what_ctypes_makes_of_it(way: Any, code: str) -> None:
     ours, theirs = way(mp.RawValue(code)), typecode_to_type[code]()
     assert ours.value == theirs.value
     for value in values:
-        assert outcome(lambda: setattr(ours, "value", value)) == outcome(
-            lambda: setattr(theirs, "value", value)
-        )
+        assert outcome(setattr, ours, "value", value) == outcome(setattr, theirs, "value", value)
         assert ours.value == theirs.value
-        made = outcome(lambda: mp.RawValue(code, value).value)
-        assert made == outcome(lambda: typecode_to_type[code](value).value)
+        made = outcome(lambda value=value: mp.RawValue(code, value).value)
+        assert made == outcome(lambda value=value: typecode_to_type[code](value).value)
 
 
 @pytest.mark.parametrize(
@@ -183,8 +181,8 @@ def test_slices_are_set_as_in_ctypes(way: Any, code: str) -> None:
     ]
     for found in SLICES:
         for value in [*values, list(range(len(theirs[found])))]:
-            mine = outcome(lambda: operator.setitem(ours, found, copy.copy(value)))
-            assert mine == outcome(lambda: operator.setitem(theirs, found, copy.copy(value)))
+            mine = outcome(operator.setitem, ours, found, value)
+            assert mine == outcome(operator.setitem, theirs, found, value)
             if mine is None:
                 assert ours[:] == theirs[:], (found, value)
             else:
@@ -194,15 +192,13 @@ def test_slices_are_set_as_in_ctypes(way: Any, code: str) -> None:
 def test_elements_and_errors_are_those_of_ctypes(way: Any) -> None:
     ours, theirs = way(mp.RawArray("h", SEQUENCE)), (ctypes.c_short * 10)(*SEQUENCE)
     for index in (0, 3, 9, -1, -10, 10, -11, "x", 1.0, None, True, (1, 2)):
-        assert outcome(lambda: ours[index]) == outcome(lambda: theirs[index])
+        assert outcome(operator.getitem, ours, index) == outcome(operator.getitem, theirs, index)
         for value in (5, 70000, -1, "x", 1.5, None):
-            assert outcome(lambda: operator.setitem(ours, index, value)) == outcome(
-                lambda: operator.setitem(theirs, index, value)
+            assert outcome(operator.setitem, ours, index, value) == outcome(
+                operator.setitem, theirs, index, value
             )
     assert ours[:] == theirs[:]
-    assert outcome(lambda: operator.delitem(mp.RawArray("i", 1), 0)) == outcome(
-        lambda: operator.delitem(theirs, 0)
-    )
+    assert outcome(operator.delitem, mp.RawArray("i", 1), 0) == outcome(operator.delitem, theirs, 0)
 
 
 def test_an_array_is_made_as_in_ctypes() -> None:
@@ -238,16 +234,12 @@ def test_text_is_that_of_ctypes(way: Any) -> None:
     for ours, theirs in pairs[:1]:
         for name in ("value", "raw"):
             for value in (b"", b"ab", b"hello", b"too long", "text", None, bytearray(b"xy"), 5):
-                assert outcome(lambda: setattr(ours, name, value)) == outcome(
-                    lambda: setattr(theirs, name, value)
-                )
+                assert outcome(setattr, ours, name, value) == outcome(setattr, theirs, name, value)
                 assert (ours.value, ours.raw) == (theirs.value, theirs.raw)
     ours, theirs = pairs[1]
     ours = getattr(ours, "_safe", ours)
     for value in ("", "äb", "hello", "too long", b"text", None):
-        assert outcome(lambda: setattr(ours, "value", value)) == outcome(
-            lambda: setattr(theirs, "value", value)
-        )
+        assert outcome(setattr, ours, "value", value) == outcome(setattr, theirs, "value", value)
         assert (ours.value, ours[:]) == (theirs.value, theirs[:])
 
 
@@ -275,9 +267,7 @@ def test_structures_are_those_of_ctypes(way: Any) -> None:
         assert [row[:] for row in record.grid] == [[0, 0, 0], [0, 0, -5]]
         assert (record.value, record._offset) == (2**40, 3)
     for name, value in (("x", "x"), ("y", None), ("name", b"much too long"), ("ends", 5)):
-        assert outcome(lambda: setattr(ours, name, value))[0] is outcome(
-            lambda: setattr(theirs, name, value)
-        )[0]
+        assert outcome(setattr, ours, name, value)[0] is outcome(setattr, theirs, name, value)[0]
     ours.ends = (Point * 2)((5, 6), (7, 8))
     assert [(end.x, end.y) for end in ours.ends] == [(5, 6.0), (7, 8.0)]
 
@@ -387,7 +377,8 @@ def test_what_others_write_between_two_sections_is_seen() -> None:
             with found:
                 assert found[last] == step - 1
                 found[0] = step
-            with meanwhile(lambda found=found, last=last: operator.setitem(found, last, step)):
+            write = functools.partial(operator.setitem, found, last, step)
+            with meanwhile(write):
                 pass
 
 
@@ -491,7 +482,7 @@ def test_numbers_change_in_one_step_as_ctypes_would_have_it(way: Any, code: str)
             assert value.value == numbers[1] == theirs.value, (operation, operand)
     was = theirs.value
     assert value.compare_exchange(was, 7) == was
-    assert value.compare_exchange(was, 8) == (7 if was != 7 else 7)
+    assert value.compare_exchange(was, 8) == 7
     assert numbers.compare_exchange(1, was, 7) == was
     assert value.value == numbers[1] == 7
     assert numbers[::2] == [0, 0]
@@ -549,6 +540,11 @@ def test_repr_never_fails(server: Server) -> None:
     assert repr(raw) == "c_int(unknown)"
 
 
+def _use(found: Any) -> None:
+    with found:
+        found.get_obj()._b_access_.write([0, b"x"])
+
+
 @pytest.mark.parametrize("key", ["bytes", "state"])
 def test_what_is_gone_is_an_error_and_never_zero(server: Server, key: str) -> None:
     def gone(obj: Any) -> Any:
@@ -564,13 +560,17 @@ def test_what_is_gone_is_an_error_and_never_zero(server: Server, key: str) -> No
         with pytest.raises(ObjectExpired):
             action()
     if key == "bytes":
-        for action in (lambda: raw.value, lambda: value.value, lambda: numbers[5], lambda: numbers[:]):
+        for action in (
+            lambda: raw.value,
+            lambda: value.value,
+            lambda: numbers[5],
+            lambda: numbers[:],
+        ):
             with pytest.raises(ObjectExpired):
                 action()
     for found in (value, numbers):
-        with pytest.raises(ObjectExpired), found.get_lock():
-            _ = found[0] if found is numbers else found.value
-            numbers[0] = value.value = 1
+        with pytest.raises(ObjectExpired):
+            _use(found)
         assert found.get_lock()._semlock._get_value() == 1, "it kept the lock"
 
 

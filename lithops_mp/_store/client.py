@@ -63,6 +63,14 @@ def _unnoticed(seq: int, count: int) -> None:
     """For clients whose process takes no messages."""
 
 
+def _unless_missing(wire: Wire) -> Any:
+    """A reply; an exception, not raised, if the script is missing: others are behind it."""
+    try:
+        return wire.receive()
+    except NoScriptError as error:
+        return error
+
+
 def read_streams(streams: Mapping[str, str], milliseconds: int, count: int = 1) -> bytes:
     """The packed command that waits for an entry in one of some streams."""
     head = ("XREAD", "COUNT", count, "BLOCK", milliseconds, "STREAMS")
@@ -170,7 +178,7 @@ class Client:
         self.busy += 1
         try:
             wire.send(packet + more)
-            return wire.receive(), [wire.receive() for _ in range(count)]
+            reply, *found = [_unless_missing(wire) for _ in range(1 + count)]
         except RedisError as error:
             wire.disconnect()
             return self._recover(script, packet, error), None
@@ -179,6 +187,9 @@ class Client:
             raise
         finally:
             self.busy -= 1
+        if isinstance(reply, NoScriptError):
+            return self._recover(script, packet, reply), None
+        return reply, None if any(isinstance(one, NoScriptError) for one in found) else found
 
     def hear_more(self, packet: bytes, count: int) -> tuple[Reply | None, Any]:
         """:meth:`hear`, and the answers to ``count`` commands at the packet's end.
@@ -244,7 +255,8 @@ class Client:
         """
         size = sum(memoryview(part).nbytes for part in parts)
         head = b"*%d\r\n%b%b$%d\r\n" % (5 + new, pack("SET"), pack(key), size)
-        tail = b"".join(map(pack, ("PX", ttl, "NX") if new else ("PX", ttl)))
+        options: tuple[Argument, ...] = ("PX", ttl, "NX") if new else ("PX", ttl)
+        tail = b"".join(map(pack, options))
         packet = [head, *parts, b"\r\n" + tail]
         try:
             try:

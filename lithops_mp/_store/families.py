@@ -72,9 +72,7 @@ def _own(ref: Ref, operation: str) -> str:
 _FORMATS = {"pipe": "queue"}
 
 
-def create(
-    ref: Ref, ttl: int, process: str, fields: dict[str, Argument], *more: Argument
-) -> Step:
+def create(ref: Ref, ttl: int, process: str, fields: dict[str, Argument], *more: Argument) -> Step:
     """Write an object's first state; the busiest of its fields come first.
 
     ``more`` is what the family's own script takes beyond that.

@@ -153,7 +153,9 @@ def maker(kind: str = "lock", items: int = 1, count: int = 1, rounds: int = 1) -
 # -- shared memory: a number that is counted up --
 
 
-def counter(kind: str = "lock", rounds: int = 1, timeout: float | None = None, eager: bool = False) -> Program:
+def counter(
+    kind: str = "lock", rounds: int = 1, timeout: float | None = None, eager: bool = False
+) -> Program:
     """Add one under the lock, which brings the number and takes it back. How often it did."""
     lock = SemKeys(LOCK, kind, 1)
     region = MemKeys(REGION, lock)

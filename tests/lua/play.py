@@ -96,7 +96,9 @@ def run(name: str, **args: Any) -> Run:
 def text(reply: Any) -> str:
     """A reply as words, numbers included, with spaces between."""
     words = reply if isinstance(reply, list) else [reply]
-    return " ".join(word.decode("latin-1") if isinstance(word, bytes) else str(word) for word in words)
+    return " ".join(
+        word.decode("latin-1") if isinstance(word, bytes) else str(word) for word in words
+    )
 
 
 def made(ident: str, family: str, *more: Any, **fields: Any) -> bytes:

@@ -38,7 +38,11 @@ def update(
     kind = "float" if code[-1] in "fd" else "uint" if code[-1].isupper() else "int"
     return run(
         "mem/update",
-        **{"client": client, "seq": seq, "what": what, "kind": kind, "order": code[0]},
+        client=client,
+        seq=seq,
+        what=what,
+        kind=kind,
+        order=code[0],
         offset=0,
         operand=struct.pack(code, operand),
         expected=struct.pack(code, expected),
@@ -108,7 +112,9 @@ def test_a_script_answers(case, machine):
 
 def test_every_reply_is_produced():
     # VERSION is test_objects.py's.
-    assert not {name for name in unproduced("mem/", CREATION + CASES) if not name.endswith("VERSION")}
+    assert not {
+        name for name in unproduced("mem/", CREATION + CASES) if not name.endswith("VERSION")
+    }
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,8 @@ FAMILIES = {
 }
 #: What is looked at beside the object itself, or in its place.
 LOOKED_AT = {
-    **dict.fromkeys(("cond/look", "cond/bury"), [COND]),
+    "cond/look": [COND],
+    "cond/bury": [COND],
     "cond/expire": [LOCK],
     "mem/fetch": [REGION],
     "mem/release": [LOCK],  # a region that is gone must not keep the lock
