@@ -59,6 +59,8 @@ if (not last or last < seq) and more == '' and s[5] == '' and string.byte(elemen
 end
 
 --- @include object, ticket, queue
+-- Our own end of the pipe is gone: this process was taken for dead.
+if peer ~= state and redis.call('EXISTS', peer) == 0 then return {'GONE'} end
 local ticket = client .. ':' .. seq
 local letter = answered(last, seq)
 if letter == 'S' then return {'STALE'} end
