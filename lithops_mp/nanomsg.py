@@ -611,7 +611,8 @@ class Reader:
                 element = messages.store(client, self.line.ref, message)
             back.append(element)
         packed: bytes = msgpack.packb(back, use_bin_type=False)
-        return self.line.ack, (current().uid, counts, int(leave), packed)
+        at = f"{current().uid} {self.url}"
+        return self.line.ack, (at, counts, int(leave), packed)
 
     def leave(self) -> None:
         """Read no longer: others may, and get what was not used."""

@@ -63,7 +63,7 @@ class QueueKeys:
 
     def cancel(self, me: Me, what: str) -> Bound:
         """The cancel script, which empties the mailbox too."""
-        return self.ref.on("queue/cancel", self.mailbox(me)).given(what)
+        return self.ref.on("queue/cancel", mailbox=self.mailbox(me)).given(what)
 
 
 # Hints that bring a message: one that came now, one that had been there.
