@@ -1225,10 +1225,6 @@ class Connection(connection.Connection):
 
     _handle: Line | None
 
-    def __init__(self, handle: Line, readable: bool = True, writable: bool = True) -> None:
-        super().__init__(handle, readable, writable)
-        handle.users += 1
-
     def __del__(self) -> None:
         """Nothing is sent in a finalizer; the process's thread for pipes sees to it."""
         handle: Line | None = getattr(self, "_handle", None)
