@@ -18,7 +18,7 @@ from ._store.session import current
 from .errors import ObjectExpired
 from .handle import Handle, find
 from .messages import Message
-from .protocols import EAGER, insist, overslept
+from .protocols import EAGER, insist
 
 # Messages that are taken at once, at most: as many as are used within moments.
 MOST = 256
@@ -169,16 +169,14 @@ class Channel(Handle):
             phrases = self._phrases = queueing.Phrases(self.keys, self.target, client.id)
         seq = client.stamp()
         end = client.clock() + EAGER
-        reply: Any = None
+        reply: Any
         try:
             hint = client.hear(phrases.eager % seq)
-            if hint and not overslept(client, end):
-                if hint[0] != seq:
-                    reply = [b"QUEUED"]  # a hint about an earlier wait; ours will come
-                elif hint[1] != b"ASK":
-                    client.saw(int(seq), 1)
-                    self._waited = PATIENT if hint[1] == b"ITEMS" else self._waited - 1
-                    return hint[2] if len(hint) == 3 else b"\x1f".join(hint[2:])
+            reply = queueing.heard(client, seq, hint, end)
+            if type(reply) is queueing.Taken:
+                assert hint
+                self._waited = PATIENT if hint[1] == b"ITEMS" else self._waited - 1
+                return reply.elements[0]
         except BaseException as error:
             reply = error
         taken: queueing.Taken = client.run(queueing.get_on(self.keys, client, seq, 1, reply, None))

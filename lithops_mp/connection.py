@@ -206,8 +206,8 @@ class _Post:
         self._last_accepted: Any = None
         while True:
             self._address = _choose(family) if address is None or _any_port(address) else address
-            owner = f"{session.uid} {session.new_id()}"
-            if session.bind(_ref(family, self._address), queueing.fields(), owner):
+            self._owner = f"{session.uid} {session.new_id()}"
+            if session.bind(_ref(family, self._address), queueing.fields(), self._owner):
                 break
             if self._address == address:
                 raise OSError(errno.EADDRINUSE, f"{os.strerror(errno.EADDRINUSE)}: {address!r}")
@@ -229,7 +229,7 @@ class _Post:
     def close(self) -> None:
         channel, self._channel = self._channel, None
         if channel:
-            for element in current().unbind(channel.ref):
+            for element in current().unbind(channel.ref, self._owner):
                 # Nobody accepts them any more: their other ends find it closed.
                 with contextlib.suppress(ObjectExpired):
                     messages.loads(*channel.unpack(element))[0].close()

@@ -611,7 +611,8 @@ class Reader:
                 element = messages.store(client, self.line.ref, message)
             back.append(element)
         packed: bytes = msgpack.packb(back, use_bin_type=False)
-        return self.line.ack, (current().uid, counts, int(leave), packed)
+        at = f"{current().uid} {self.url}"
+        return self.line.ack, (at, counts, int(leave), packed)
 
     def leave(self) -> None:
         """Read no longer: others may, and get what was not used."""
@@ -1223,10 +1224,6 @@ class Connection(connection.Connection):
     """
 
     _handle: Line | None
-
-    def __init__(self, handle: Line, readable: bool = True, writable: bool = True) -> None:
-        super().__init__(handle, readable, writable)
-        handle.users += 1
 
     def __del__(self) -> None:
         """Nothing is sent in a finalizer; the process's thread for pipes sees to it."""

@@ -63,7 +63,7 @@ class QueueKeys:
 
     def cancel(self, me: Me, what: str) -> Bound:
         """The cancel script, which empties the mailbox too."""
-        return self.ref.on("queue/cancel", self.mailbox(me)).given(what)
+        return self.ref.on("queue/cancel", mailbox=self.mailbox(me)).given(what)
 
 
 # Hints that bring a message: one that came now, one that had been there.
@@ -128,6 +128,8 @@ def get_on(
         while True:
             if isinstance(reply, BaseException):
                 raise reply
+            if isinstance(reply, Taken):
+                return reply
             if reply is None:
                 reply = yield ask
             word = reply[0]
@@ -162,6 +164,20 @@ def get_on(
     except BaseException:
         yield from insist(Call(queue.cancel(me, "get"), (me.id, seq, 0)))
         raise
+
+
+def heard(me: Me, seq: bytes, hint: list[bytes] | None, end: float) -> Any:
+    """What the hint says that a get which sends its wait along has waited for.
+
+    :class:`Taken`; or what is known of the answer, for :func:`get_on`.
+    """
+    if hint is None or overslept(me, end):
+        return None
+    if hint[0] != seq:
+        return [b"QUEUED"]  # about an earlier wait; ours will come
+    if hint[1] not in _BROUGHT:
+        return None
+    return _seen(me, Taken(seq, [hint[2] if len(hint) == 3 else b"\x1f".join(hint[2:])]))
 
 
 def _seen(me: Me, taken: Taken) -> Taken:

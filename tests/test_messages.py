@@ -14,6 +14,7 @@ from lithops_mp._store import keys
 from lithops_mp._store.client import Client
 from lithops_mp._store.families import Ref
 from lithops_mp.errors import ObjectExpired
+from lithops_mp.messages import Message
 
 REF = Ref("queue", "Q")
 INLINE, APART, PIECE = 100, 40, 64
@@ -50,18 +51,19 @@ class Array:
         return isinstance(other, Array) and bytes(self.data) == bytes(other.data)
 
 
-def store(client: Client, parts: list[Any]) -> bytes:
+def store(client: Client, message: Message) -> bytes:
     """Send a message; its element."""
-    element, large = messages.pack(REF, parts)
-    for name, piece in large.pieces if large else ():
-        client.store(name, piece, 60000)
-    return element
+    return messages.inline(message) or messages.store(client, REF, message)
 
 
 def through(client: Client, obj: Any) -> tuple[bytes, Any]:
     """An object's element, and the object that it becomes."""
     element = store(client, messages.dumps(obj))
     return element, messages.loads(*messages.unpack(client, REF, element))
+
+
+def joined(message: Message) -> bytes:
+    return b"".join(bytes(memoryview(part).cast("B")) for part in message.parts)
 
 
 def some(size: int) -> bytes:
@@ -77,33 +79,79 @@ def test_a_small_message_is_its_element(client, obj):
     assert client.plain("DBSIZE") == 0
 
 
-# Around where one more piece begins: a pickle of bytes is some bytes longer than they are.
+def text(data: bytes) -> str:
+    return data.decode()
+
+
+# What is sent as it is, if it is large; a pickle is some bytes longer than that.
+RAW = {bytes: messages.BYTES, bytearray: messages.BYTEARRAY}
+
+
+# Around where one more piece begins.
 @pytest.mark.parametrize("size", [*range(INLINE - 20, INLINE + 2), *range(2 * PIECE - 20, 200)])
-def test_a_large_one_has_keys_of_its_own(client, size):
-    obj = some(size)
-    pickled = len(messages.dumps(obj)[0])
+@pytest.mark.parametrize("make", [text, bytes, bytearray])
+def test_a_large_one_has_keys_of_its_own(client, make, size):
+    obj = make(some(size))
+    whole = joined(messages.dumps(obj))
     element, back = through(client, obj)
+    assert type(back) is type(obj)
     assert back == obj
-    if pickled <= INLINE:
-        assert element[:1] == b"0"
+    if make in RAW and size > INLINE:
+        kind = RAW[make]
+        assert whole == some(size)
+    else:
+        kind = messages.PICKLE
+        assert pickle.loads(whole) == obj
+    if len(whole) <= INLINE:
+        assert element == b"0" + whole
+        assert client.plain("DBSIZE") == 0
         return
     length, pieces, name = element[1:].split(b":")
-    assert (element[:1], int(length), int(pieces)) == (b"1", pickled, -(-pickled // PIECE))
-    for number in range(int(pieces)):
-        key = keys.blob(REF.ident, name.decode(), number)
-        assert client.plain("STRLEN", key) == min(PIECE, pickled - number * PIECE)
+    assert (element[0], int(length), int(pieces)) == (kind, len(whole), -(-len(whole) // PIECE))
+    stored = [keys.blob(REF.ident, name.decode(), number) for number in range(int(pieces))]
+    assert b"".join(client.plain("GET", key) for key in stored) == whole
+    for number, key in enumerate(stored):
+        assert client.plain("STRLEN", key) == min(PIECE, len(whole) - number * PIECE)
         assert client.plain("PTTL", key) > 0
+    assert client.plain("DBSIZE") == int(pieces)
+
+
+class Named(bytes):
+    """Bytes that are more than that."""
+
+
+def test_large_bytes_of_another_class_keep_it(client):
+    element, back = through(client, Named(some(300)))
+    assert element[0] == messages.PICKLE
+    assert type(back) is Named
+    assert back == some(300)
+
+
+@pytest.mark.parametrize("make", [bytearray, lambda data: Array(bytearray(data))])
+def test_what_was_stored_does_not_change_with_what_was_sent(client, make):
+    obj = make(some(300))
+    element = store(client, messages.dumps(obj))
+    getattr(obj, "data", obj)[:8] = b"changed!"
+    assert messages.loads(*messages.unpack(client, REF, element)) == make(some(300))
 
 
 @pytest.mark.parametrize("sizes", [[APART], [41, 64, 65], [200, APART, 1000], [128] * 5])
 def test_buffers_are_sent_beside_the_pickle(client, sizes):
     obj = {"arrays": [Array(bytearray(some(size))) for size in sizes], "rest": "x" * 10}
-    parts = messages.dumps(obj)
-    assert [memoryview(part).nbytes for part in parts[1:]] == sizes
+    message = messages.dumps(obj)
+    # With a gap behind each: what tells them apart, the pickle, the buffers.
+    assert [memoryview(part).nbytes for part in message.parts[4::2]] == sizes
     element, back = through(client, obj)
-    assert element[:1] == b"2"
+    assert element[0] == message.kind == messages.FRAME
     assert back == obj
     back["arrays"][0].data[:1] = b"!"  # they can be written to, as what was sent
+
+
+def test_buffers_that_are_too_small_are_in_the_pickle(client):
+    obj = [Array(bytearray(some(APART - 1))) for _ in range(5)]
+    element, back = through(client, obj)
+    assert element[0] == messages.PICKLE
+    assert back == obj
 
 
 @pytest.mark.parametrize("sizes", [[APART], [41, 64, 65], [200, APART, 1000]])
@@ -121,22 +169,27 @@ def test_memory_of_other_items_than_bytes_is_sent_whole(client):
     assert bytes(back.data) == bytes(data)
 
 
-def test_nothing_is_copied_into_pieces(client):
+@pytest.mark.parametrize("make", [bytearray, Array])
+def test_nothing_is_copied_into_pieces(client, monkeypatch, make):
+    sent = []
+    monkeypatch.setattr(client, "store", lambda key, parts, ttl: sent.extend(parts))
     data = bytearray(some(500))
-    _, large = messages.pack(REF, messages.dumps(Array(data)))
-    assert large
-    views = [part for _, piece in large.pieces for part in piece]
-    assert any(view.obj is data for view in views if isinstance(view, memoryview))
+    obj = data if make is bytearray else make(data)
+    store(client, messages.dumps(obj))
+    views = [part for part in sent if isinstance(part, memoryview)]
+    assert sum(view.nbytes for view in views if view.obj is data) == len(data)
 
 
 def test_bytes_are_received_as_they_were_sent(client):
     """``send_bytes``: no pickle, inline or in pieces; and of an object, its pickle."""
     for size in (0, 1, INLINE, INLINE + 1, 1000):
-        element = store(client, [memoryview(some(size))])
+        element = store(client, Message(messages.PICKLE, [memoryview(some(size))]))
         assert bytes(messages.plain(*messages.unpack(client, REF, element))) == some(size)
-    element = store(client, messages.dumps(Array(some(300))))
-    plain = messages.plain(*messages.unpack(client, REF, element))
-    assert pickle.loads(plain) == Array(some(300))
+    for obj in ([1], some(300), bytearray(some(300)), Array(some(300))):
+        element = store(client, messages.dumps(obj))
+        back = pickle.loads(messages.plain(*messages.unpack(client, REF, element)))
+        assert type(back) is type(obj)
+        assert back == obj
 
 
 def test_a_message_that_is_gone_is_said_to_be(client):
@@ -146,8 +199,3 @@ def test_a_message_that_is_gone_is_said_to_be(client):
     with pytest.raises(ObjectExpired, match="is gone from Redis"):
         messages.unpack(client, REF, element)
     client.plain("PING")
-
-
-def test_a_refused_message_can_be_looked_at_if_it_is_small(client):
-    assert messages.peek(store(client, messages.dumps([1]))) == [1]
-    assert messages.peek(store(client, messages.dumps(some(300)))) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import pickle
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -73,6 +74,11 @@ def lying(evidence: Evidence, queue: Any) -> int:
     return found
 
 
+def last_put(evidence: Evidence, queue: Any) -> str:
+    """The number of the last request in which this process put something there."""
+    return evidence.state(queue)[f"s:{session.current().uid}.out"][:12]
+
+
 def all_of(queue: Any) -> list[Any]:
     session.current().settle()
     return [queue.get() for _ in range(queue.qsize())]
@@ -123,12 +129,11 @@ def test_queues_get_their_messages_in_the_order_of_the_puts(evidence):
     for queue in (first, second, first, first, second):
         queue.put("x")
     session.current().settle()
-    mine = f"r:{session.current().uid}.out"
-    last = [evidence.state(queue)[mine].partition("\x1f")[0] for queue in (first, second)]
+    last = [last_put(evidence, queue) for queue in (first, second)]
     assert last[0] < last[1]
     first.put("x")
     session.current().settle()
-    assert evidence.state(first)[mine].partition("\x1f")[0] > last[1]
+    assert last_put(evidence, first) > last[1]
 
 
 @pytest.mark.usefixtures("asleep")
@@ -154,23 +159,41 @@ def test_messages_of_many_bytes_go_in_calls_of_their_own(evidence, proxy, monkey
 
 
 @pytest.mark.usefixtures("asleep")
-def test_another_thread_may_put_while_messages_are_sent(evidence, monkeypatch):
-    monkeypatch.setattr(messages, "INLINE", 100)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_another_thread_may_put_while_messages_are_sent(evidence, monkeypatch, when):
     client, queue = session.current().outbox._client, mp.Queue()
-    store = client.store
+    calls, others = client.calls, iter([threading.Thread(target=queue.put, args=["meanwhile"])])
 
-    def meanwhile(*args: Any) -> None:
-        if lying(evidence, queue) == 0 and not before:
-            before.append(1)
-            queue.put("meanwhile")
-        store(*args)
+    def put() -> None:
+        for thread in others:
+            thread.start()
+            thread.join()
 
-    before: list[int] = []
-    monkeypatch.setattr(client, "store", meanwhile)
-    queue.put("x" * 200)
+    def meanwhile(batch: list[Any]) -> list[Any]:
+        if when == "before":
+            put()
+        replies = calls(batch)
+        put()
+        return replies
+
+    monkeypatch.setattr(client, "calls", meanwhile)
+    queue.put("first")
     queue.put("last")
     session.current().settle()
-    assert all_of(queue) == ["x" * 200, "last", "meanwhile"]
+    assert lying(evidence, queue) == 3
+    assert all_of(queue) == ["first", "last", "meanwhile"]
+
+
+@pytest.mark.usefixtures("asleep")
+def test_a_large_message_is_what_it_was_when_it_was_put(evidence, monkeypatch):
+    """It is stored at once, and put in its turn."""
+    monkeypatch.setattr(messages, "INLINE", 100)
+    queue, data = mp.Queue(), bytearray(b"x" * 200)
+    queue.put(data)
+    queue.put("last")
+    assert lying(evidence, queue) == 0
+    data[:] = b"y" * 200
+    assert all_of(queue) == [b"x" * 200, "last"]
 
 
 @pytest.mark.usefixtures("asleep")
@@ -183,6 +206,25 @@ def test_a_large_message_among_others_is_there_when_it_is_read(evidence, monkeyp
         queue.put(item)
     assert [queue.get() for _ in sent] == sent
     assert queue.empty()
+
+
+# -- the end --
+
+
+def test_the_thread_ends_with_the_session(server):
+    def threads() -> list[threading.Thread]:
+        return [found for found in threading.enumerate() if found.name == "lithops_mp outbox"]
+
+    before = threads()
+    with program(url_of(server.settings)):
+        queue = mp.Queue()
+        queue.put(1)
+        (mine,) = [thread for thread in threads() if thread not in before]
+        box = session.current().outbox
+        assert box._thread is mine
+        del queue
+    assert not mine.is_alive()
+    assert box._client.fileno() < 0
 
 
 # -- connections that break --
@@ -255,7 +297,7 @@ class InterruptAt:
 
 def _finalizes(frame: FrameType | None) -> bool:
     """What a finalizer raises is lost, a signal's exception too."""
-    while frame and frame.f_code.co_name != "_dropped":
+    while frame and frame.f_code.co_name != "dropped":
         frame = frame.f_back
     return frame is not None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import queue as pyqueue
 import signal
@@ -665,3 +666,17 @@ def test_queues_take_no_descriptor_and_no_thread(evidence: Evidence) -> None:
     assert [queue.get() for queue in many] == list(range(50))
     assert threading.active_count() <= before[0]
     assert descriptors() <= before[1]
+
+
+# -- imports --
+
+
+def test_module_may_use_a_queue_while_it_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CPython's ``test_no_import_lock_contention``, with a module that imports us."""
+    lines = "import lithops_mp as mp", "q = mp.Queue()", "q.put(3)", "got = q.get(timeout=30)"
+    (tmp_path / "uses_a_queue_at_once.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert importlib.import_module("uses_a_queue_at_once").got == 3
+    del sys.modules["uses_a_queue_at_once"]

@@ -39,10 +39,13 @@ class Ref(NamedTuple):
         pipe, _, end = self.ident.partition("/")
         return f"{pipe}/{1 - int(end)}" if self.family == "pipe" else self.ident
 
-    def on(self, name: str, mailbox: str = "") -> Bound:
-        """A script, bound to those of the object's keys that its header names."""
+    def on(self, name: str, **given: str) -> Bound:
+        """A script, bound to those of the object's keys that its header names.
+
+        ``given``: those that are a client's, not the object's alone.
+        """
         found = script(name)
-        return found.on(*(mailbox if s == "mailbox" else _KEYS[s](self) for s in found.keys))
+        return found.on(*(given[s] if s in given else _KEYS[s](self) for s in found.keys))
 
 
 # What the slots of the scripts' headers stand for.
@@ -88,9 +91,13 @@ def bind(ref: Ref, ttl: int, process: str, fields: dict[str, Argument], owner: s
     return ref.on("queue/bind"), (*args, owner)
 
 
-def unbind(ref: Ref, process: str) -> Step:
-    """Delete such a queue; the answer has what lay there."""
-    return ref.on("queue/unbind"), (process,)
+def unbind(ref: Ref, process: str, owner: str) -> tuple[Step, str]:
+    """Let go of such a queue; the last one's answer has what lay there.
+
+    And the key that keeps that answer, until it is deleted.
+    """
+    answer = keys.answer(ref.ident, process, owner.partition(" ")[2])
+    return (ref.on("queue/unbind", answer=answer), (process, owner)), answer
 
 
 def note(ref: Ref, process: str, ttl: int) -> Step:

@@ -68,6 +68,11 @@ def mailbox(ident: str, client: str) -> str:
     return f"{state(ident)}:m:{client}"
 
 
+def answer(ident: str, process: str, request: str) -> str:
+    """What lay at an address when a process gave it up."""
+    return f"{state(ident)}:a:{process}:{request}"
+
+
 def process(uid: str) -> str:
     """Record of a process."""
     return f"lmp:{{p{uid}}}"

@@ -161,9 +161,12 @@ class Session:
                 self._referred[ref] += 1
         return not taken
 
-    def unbind(self, ref: Ref) -> list[bytes]:
+    def unbind(self, ref: Ref, owner: str) -> list[bytes]:
         """Give such a name up; the messages that lay there. The handle goes later."""
-        elements: list[bytes] = self.client.calls([families.unbind(ref, self.uid)])[0][1:]
+        step, answer = families.unbind(ref, self.uid, owner)
+        elements: list[bytes] = self.client.calls([step])[0][1:]
+        if elements:
+            self.client.plain("DEL", answer)
         return elements
 
     def refer(self, ref: Ref, pin: str = "") -> None:

@@ -8,9 +8,10 @@
 -- ARGV[1] process   that is about to read
 -- ARGV[2] address   by which it is reached
 -- Reply OK orphan [sender number ...] | TAKEN | GONE | VERSION fmt
+-- I3 repeating a request changes nothing
 --- @include queue
 local state, refs, stream, process, address = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
-local s = redis.call('HMGET', state, 'fmt', 'at', 'ttl', 'wanted')
+local s = redis.call('HMGET', state, 'fmt', 'at', 'ttl', 'wanted', 'orphan')
 if s[1] ~= 'queue/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
 local reader = string.match(s[2] or '', '^%S+')
 local alive = reader and redis.call('ZSCORE', refs, reader)
@@ -21,10 +22,14 @@ if alive and reader ~= process then
   end
   return {'TAKEN'}
 end
-redis.call('HSET', state, 'at', process .. ' ' .. address, 'wanted', 0)
-ring(state, stream, s[3])
--- Whoever read last may have died with messages in hand.
-local reply = {'OK', s[2] and s[2] ~= '' and reader ~= process and 1 or 0}
+local at, orphan = process .. ' ' .. address, tonumber(s[5])
+if s[2] ~= at then
+  -- Whoever read last may have died with messages in hand.
+  orphan = reader and reader ~= process and 1 or 0
+  redis.call('HSET', state, 'at', at, 'wanted', 0, 'orphan', orphan)
+  ring(state, stream, s[3])
+end
+local reply = {'OK', orphan}
 local fields = redis.call('HGETALL', state)
 -- Bounded by the processes that ever wrote to this end.
 for i = 1, #fields, 2 do

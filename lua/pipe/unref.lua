@@ -32,7 +32,7 @@ end
 -- that is where they wait; they ask, and find it gone.
 for _, ticket in ipairs(writers) do post(state, ticket, {'ASK'}) end
 for _, ticket in ipairs(redis.call('LRANGE', readers, 0, -1)) do post(peer, ticket, {'ASK'}) end
-if redis.call('EXISTS', peer) == 1 then
+if redis.call('HGET', peer, 'eof') == '' then
   local id = redis.call('XADD', bell, 'MAXLEN', 1, '*', 'bell', 1)
   redis.call('PEXPIRE', bell, redis.call('HGET', peer, 'ttl'))
   redis.call('HSET', peer, 'eof', 1, 'last', id, 'watch', 0)

@@ -31,9 +31,12 @@ for _, ticket in ipairs(redis.call('LRANGE', parked, 0, -1)) do
   if process_of(ticket) == process then
     redis.call('LREM', parked, 1, ticket)
     -- One that was only taken for dead puts it anew, and brings no keys along.
-    local putter = 's:' .. client_of(ticket)
-    local _, element = answered(redis.call('HGET', state, putter), seq_of(ticket))
-    if seen then discard(state, blobs, element) end
+    if seen then
+      local putter, number = 's:' .. client_of(ticket), seq_of(ticket)
+      local _, element = answered(redis.call('HGET', state, putter), number)
+      discard(state, blobs, element)
+      redis.call('HSET', state, putter, number .. 'C')
+    end
   end
 end
 local function used_of(client, seq, count)

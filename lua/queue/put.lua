@@ -65,6 +65,8 @@ if letter == 'S' then return {'STALE'} end
 if letter == 'P' then return {'PUT'} end
 if letter == 'F' then return {'FULL'} end
 if letter == 'C' then return {'STALE'} end -- it was cancelled: a late copy
+-- Our own end of the pipe is gone: this process was taken for dead.
+if peer ~= state and redis.call('EXISTS', peer) == 0 then return {'GONE'} end
 if letter == 'K' and redis.call('LPOS', parked, ticket) then return {'PARKED'} end
 -- New; or parked and struck off as a dead process's: put it anew.
 

@@ -14,7 +14,7 @@ from lithops_mp import queueing
 from lithops_mp._store import families, keys
 from lithops_mp._store.commands import Block, Call
 from lithops_mp._store.families import Ref
-from lithops_mp.protocols import EAGER, overslept, stamp
+from lithops_mp.protocols import EAGER
 from lithops_mp.queueing import QueueKeys, Taken
 
 from .actor import Me, Node, Program
@@ -47,9 +47,14 @@ def putter(
     def program(me: Me) -> Run:
         me.held["put"] = ()
         for some in [names] if together else [(name,) for name in names]:
-            elements = msgpack.packb([b"0" + name.encode() for name in some], use_bin_type=False)
+            first, *more = [b"0" + name.encode() for name in some]
             try:
-                accepted = yield from queueing.put(queue, me, elements, block, timeout)
+                if more:  # as the outbox does it
+                    packed = msgpack.packb(more, use_bin_type=False)
+                    reply = yield Call(queue.put, (me.id, me.stamp(), 1, first, packed))
+                    accepted = reply[0] == b"PUT"
+                else:
+                    accepted = yield from queueing.put(queue, me, first, block, timeout)
             except BrokenPipeError:
                 return (*me.held["put"], BROKEN)
             if accepted:
@@ -116,16 +121,14 @@ def getter(
 
 def get_eagerly(queue: QueueKeys, me: Me, want: int = 1) -> Run:
     """:func:`queueing.get` with its wait sent along, as ``channel.Channel`` does it."""
-    seq, hint = stamp(me), None
-    end = me.clock() + EAGER
+    seq, end = me.stamp(), me.clock() + EAGER
+    reply: Any
     try:
-        reply = yield Call(queue.eager, (me.id, seq, want))
-        hint = yield Block(queue.mailbox(me), EAGER)
-        if overslept(me, end):
-            hint = None
+        yield Call(queue.eager, (me.id, seq, want))
+        reply = queueing.heard(me, seq, (yield Block(queue.mailbox(me), EAGER)), end)
     except BaseException as error:
         reply = error
-    return (yield from queueing.get_on(queue, me, seq, want, reply, hint, None))
+    return (yield from queueing.get_on(queue, me, seq, want, reply, None))
 
 
 def using(queue: QueueKeys, me: Me, taken: Taken, use: int) -> Run:
@@ -197,12 +200,23 @@ def view(state: State, ref: Ref) -> View | None:
         return None
     flights = {}
     for field, value in s.items():
-        if field[:2] == "f:":
-            seq, *elements = msgpack.unpackb(value[1:].encode("latin-1"))
-            flights[field[2:]] = seq, [element[1:] for element in elements]
-    parked = {ticket: s.get(f"p:{ticket}", "")[1:] for ticket in state.zset(keys.parked(ref.ident))}
-    items = [element[1:] for element in state.content.get(keys.items(ref.ident), ())]
-    return View(s, items, flights, parked, state.zset(keys.waiters(ref.ident)))
+        if field[:2] == "t:" and value[12] in "IM":
+            elements = [value[13:].encode("latin-1")]
+            if value[12] == "M":
+                elements = msgpack.unpackb(elements[0], raw=True)
+            flights[field[2:]] = value[:12], [element[1:].decode() for element in elements]
+    line, parked, items = (
+        list(state.content.get(name(ref.ident), ()))
+        for name in (keys.waiters, keys.parked, keys.items)
+    )
+    puts = {ticket: s.get(f"s:{client_of(ticket)}", "") for ticket in parked}
+    return View(
+        s,
+        [element[1:] for element in items],
+        flights,
+        {ticket: value[14:] for ticket, value in puts.items() if value[12:13] == "K"},
+        line,
+    )
 
 
 def received(node: Node) -> tuple[str, ...]:
@@ -231,9 +245,9 @@ class QueueRules(Rules):
             return f"I11: {now.items} lie there although {now.line} wait"
         if now.parked and now.has_room:
             return f"I12: {now.parked} are parked although there is room beside {now.items}"
-        fields = {field[2:] for field in now.fields if field[:2] == "p:"}
-        if fields != set(now.parked):
-            return f"parked are {list(now.parked)}, and the state has {fields}"
+        line = list(state.content.get(keys.parked(self.ref.ident), ()))
+        if line != list(now.parked):
+            return f"parked are {line}, and the state has {list(now.parked)}"
         places = [*now.items, *now.flying, *now.parked.values()]
         twice = {name for name in places if places.count(name) > 1}
         if twice:
@@ -424,8 +438,9 @@ def on_queue(
     fields = queueing.fields(bound, room, joinable=joinable, redeliver=redeliver)
     setup = [families.create(QUEUE, TTL, "main", fields)]
     if first:
-        elements = msgpack.packb([b"0" + name.encode() for name in first], use_bin_type=False)
-        setup.append((QUEUE.on("queue/put"), ("main.0", "000000000001", 1, elements)))
+        head, *rest = [b"0" + name.encode() for name in first]
+        more = msgpack.packb(rest, use_bin_type=False) if rest else b""
+        setup.append((QUEUE.on("queue/put"), ("main.0", "000000000001", 1, head, more)))
     rules = QueueRules(QUEUE, redeliver, ordered)
     clients = dict(zip(CLIENTS, programs, strict=False))
     return Scenario([QUEUE], setup, clients, rules, **options)

@@ -180,9 +180,10 @@ PLANTS = {
     ),
     "a put does not look whether it was asked before": Plant(
         "queue/put",
-        "if again[1] ~= 'PARKED' or redis.call('ZSCORE', parked, ticket) then return again end",
+        "if (not last or last < seq) and more == ''",
         ONE_EACH,
         "I13|I11|doubled",
+        "if more == ''",
     ),
     "a bound is exceeded by one": Plant(
         "queue/put",
@@ -193,30 +194,31 @@ PLANTS = {
     ),
     "who asks for a message last is served first": Plant(
         "queue/put",
-        "redis.call('ZPOPMIN', waiters)",
+        "redis.call('LPOP', waiters)",
         TWO_GET,
         "FIFO",
-        "redis.call('ZPOPMAX', waiters)",
+        "redis.call('RPOP', waiters)",
     ),
     "a get that is asked again has forgotten what it took": Plant(
         "queue/get",
-        "if of == seq then return answer({'ITEMS', unpack(elements)}) end",
+        "return answer({'ITEMS', unpack(elements_of(letter, rest))})",
         ONE_EACH,
         "conservation",
+        "local _ = rest",
     ),
     "a get stands in line again at its next look": Plant(
         "queue/get",
-        "if redis.call('ZSCORE', waiters, ticket) and",
+        "if redis.call('LPOS', waiters, ticket) and",
         TWO_GET,
         "FIFO",
         "if false and",
     ),
     "who parked last is put first": Plant(
         "queue/get",
-        "redis.call('ZPOPMIN', parked)",
+        "redis.call('LPOP', parked)",
         TWO_PUT,
         "FIFO",
-        "redis.call('ZPOPMAX', parked)",
+        "redis.call('RPOP', parked)",
     ),
     "room is made and nobody is let in": Plant(
         "queue/get",
@@ -226,7 +228,7 @@ PLANTS = {
         "while false do",
     ),
     "a parked task is not counted": Plant(
-        "queue/get", "if todo ~= '' then redis.call('HINCRBY', state, 'todo', 1) end", TASKS, "todo"
+        "queue/get", "redis.call('HINCRBY', state, 'todo', 1)", TASKS, "todo"
     ),
     "a pipe that nobody reads any more is taken for lost": Plant(
         "queue/put",
@@ -236,11 +238,11 @@ PLANTS = {
         "return {'GONE'}",
     ),
     "a get that is given up stays in line": Plant(
-        "queue/cancel", "redis.call('ZREM', waiters, ticket)", HURRIED, "at the end|stuck"
+        "queue/cancel", "redis.call('LREM', waiters, 1, ticket)", HURRIED, "at the end|stuck"
     ),
     "that a get was given up is not written down": Plant(
         "queue/cancel",
-        "redis.call('HSET', state, mine, record(seq, {'CANCELLED'}))",
+        "redis.call('HSET', state, mine, seq .. 'C')",
         HURRIED,
         "at the end|stuck",
     ),
@@ -252,7 +254,7 @@ PLANTS = {
     ),
     "a dead process's last request takes a message": Plant(
         "queue/bury",
-        "redis.call('HSET', state, 'r:' .. process, over)",
+        "redis.call('HSET', state, 't:' .. process, over)",
         IN_FLIGHT_ONLY,
         "in flight at",
         "local _ = over",
@@ -270,9 +272,6 @@ PLANTS = {
         TWO_GET,
         "I13",
         "if not seen then return 0 end",
-    ),
-    "a dead process's put stays parked": Plant(
-        "queue/bury", "redis.call('ZREM', parked, ticket)", BOUND, "parked are"
     ),
     "what is given back is turned round": Plant(
         "queue/settle",

@@ -15,6 +15,7 @@ from support.servers import Server, eventually, running
 
 import lithops_mp as mp
 from lithops_mp import messages
+from lithops_mp.connection import Client, Listener
 
 from .test_cut import each_fault
 from .test_queues import drain
@@ -58,6 +59,19 @@ def ways(kind: str) -> tuple[Callable[[Any], Any], Callable[[], Any], Callable[[
         kind
     ]()
     return queue.put, queue.get, queue.empty
+
+
+@each_fault
+def test_who_waits_to_be_accepted_sees_the_listener_close(proxy: Proxy, fault: Fault) -> None:
+    listener = Listener("cut off")
+    client = Client("cut off")
+    before = proxy.faults
+    proxy.once("queue/unbind", fault)
+    listener.close()
+    assert proxy.faults == before + 1
+    with pytest.raises(EOFError):
+        client.recv()
+    client.close()
 
 
 @each_fault

@@ -77,7 +77,11 @@ class Run(NamedTuple):
         if "seq" in args:
             args["seq"] = number(args["seq"])
         if self.ref:
-            bound = self.ref.on(self.name, keys.mailbox(self.ref.ident, args.get("client", "")))
+            own = {"mailbox": keys.mailbox(self.ref.ident, args.get("client", ""))}
+            if "owner" in args:
+                request = args["owner"].partition(" ")[2]
+                own["answer"] = keys.answer(self.ref.ident, args["process"], request)
+            bound = self.ref.on(self.name, **own)
         else:
             known = dict(KEYS.get(self.name) or KEYS[family])
             if "client" in args:

@@ -143,8 +143,12 @@ class QueueModel(RuleBasedStateMachine):
         return sum(thread.task is None for thread in self.threads) > 1
 
     def next(self, large: bool) -> Any:
+        """Another item; a large one goes as a pickle or as it is, in turn."""
         self.number += 1
-        return (self.number, b"x" * 200_000) if large else self.number
+        if not large:
+            return self.number
+        body = b"%d." % self.number + b"x" * 200_000
+        return [(self.number, body), body, bytearray(body)][self.number % 3]
 
     # -- the model --
 
@@ -180,9 +184,8 @@ class QueueModel(RuleBasedStateMachine):
                 return
             thread.begin(lambda: self.queue.put(item))
             self.putters.append((thread, item))
-            parked = keys.parked(ident_of(self.queue))
             eventually(
-                lambda: self.evidence.server.command("ZCARD", parked) == len(self.putters),
+                lambda: len(self.evidence.parked(self.queue)) == len(self.putters),
                 "the put in line",
             )
             return
