@@ -104,7 +104,7 @@ class Region(Handle):
         self.keys = MemKeys(ref.ident)
         #: Is it to be asked for when the lock is acquired? If it was used the last times.
         self.wanted = self._used = True
-        self._whole = command("GETRANGE", self.keys.bytes, 0, size - 1)
+        self._whole = Request(self, 0, size, command("GETRANGE", self.keys.bytes, 0, size - 1))
         self.forget()
         if lock is not None:
             self.attach(lock)
@@ -164,7 +164,9 @@ class Region(Handle):
     def read(self, offset: int, size: int) -> Buffer:
         """Some bytes."""
         if self.held:
-            self._bring(offset, offset + size)
+            if not self._all or self._checked != self.lock.fence:  # type: ignore[union-attr]
+                self._bring(offset, offset + size)
+            self._used = True
             return self._copy[offset : offset + size]
         return self._get(offset, offset + size)
 
@@ -223,7 +225,7 @@ class Region(Handle):
     def request(self) -> Request:
         """What goes along with an acquire."""
         if self.size <= SMALL:
-            return Request(self, 0, self.size, self._whole)
+            return self._whole
         start, stop = self._window
         # To the server -1 is the last byte of all.
         ends = (start, stop - 1) if start < stop else (1, 0)
@@ -293,7 +295,9 @@ class Region(Handle):
     def change(self, ranges: Ranges) -> None:
         """Change the copy; the release writes it back."""
         assert self.lock is not None
-        self._bring(0, 0)
+        if self._checked != self.lock.fence:
+            self._bring(0, 0)
+        self._used = True
         copy = self._copy = self._copy or bytearray(self.size)
         changed = self._changed
         for offset, data in zip(ranges[::2], ranges[1::2], strict=True):

@@ -149,7 +149,7 @@ class SemLock(Handle):
 
     def _requests(self) -> list[memory.Request]:
         """For the regions that were used the last time."""
-        found = (ref() for ref in self.regions)
+        found = [ref() for ref in self.regions]
         return [region.request() for region in found if region is not None and region.wanted]
 
     def _ask(

@@ -18,7 +18,6 @@
 -- I5 a client whose lock was given away while it stood still is told LOST
 -- I14 the version of a region grows whenever its bytes change
 -- I15 who lost a lock changes nothing that it guards
---- @include handover, region
 local state, waiters, keys = KEYS[1], KEYS[2], KEYS
 local kind, keep, changes = ARGV[1], ARGV[2] == '1', cmsgpack.unpack(ARGV[3])
 local client, seq, fence = ARGV[4], ARGV[5], ARGV[6]
@@ -27,22 +26,37 @@ local mine = 'r:' .. client
 local s = redis.call('HMGET', state, 'fmt', 'owner', 'fence', mine)
 if s[1] ~= 'sem/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
 local last = s[4]
--- What was stored beside a region is not wanted any more.
-local function tidy()
+local new = not last or last < seq
+-- Whoever takes a lock away changes the fence, so an equal one is still ours.
+local ours = s[2] ~= '' and s[3] == fence
+
+-- The way of a first request with one region comes before any other function is defined.
+--- @include handover
+local ranges = changes[1]
+if new and ours and #changes == 1 and #ranges > 0 and not keep then
+  local region, items = keys[3], keys[4]
+  local r = redis.call('HMGET', region, 'fmt', 'size', 'version')
+  if r[1] == 'mem/1' and redis.call('STRLEN', items) == tonumber(r[2]) then
+    -- Bounded by what one request brings.
+    for i = 1, #ranges, 2 do redis.call('SETRANGE', items, ranges[i], ranges[i + 1]) end
+    redis.call('HSET', region, 'version', r[3] + 1)
+    give_up(state, waiters, kind, 0, fence, mine, seq .. '\31RELEASED')
+    return 'RELEASED'
+  end
+end
+
+--- @include region
+if not (new and ours) then
+  -- What was stored beside a region is not wanted any more.
   for i = 1, #changes do
     if #changes[i] == 0 then redis.call('UNLINK', stage_of(keys[2 * i + 2], client, seq)) end
   end
-end
-if last and last >= seq then
-  tidy()
-  return string.sub(last, 1, 12) == seq and string.match(last, '\31(%u+)') or 'STALE'
-end
-if s[2] == '' or s[3] ~= fence then
-  tidy()
+  if not new then
+    return string.sub(last, 1, 12) == seq and string.match(last, '\31(%u+)') or 'STALE'
+  end
   redis.call('HSET', state, mine, seq .. '\31LOST')
   return 'LOST'
 end
-
 -- All regions are looked at before any is written. Bounded by what the holder changed.
 local answer, versions = keep and 'KEPT' or 'RELEASED', {}
 for i = 1, #changes do
