@@ -104,7 +104,7 @@ class Region(Handle):
         self.keys = MemKeys(ref.ident)
         #: Is it to be asked for when the lock is acquired? If it was used the last times.
         self.wanted = self._used = True
-        self._whole = Request(self, 0, size, command("GETRANGE", self.keys.bytes, 0, size - 1))
+        self._whole = command("GETRANGE", self.keys.bytes, 0, size - 1)
         self.forget()
         if lock is not None:
             self.attach(lock)
@@ -225,7 +225,7 @@ class Region(Handle):
     def request(self) -> Request:
         """What goes along with an acquire."""
         if self.size <= SMALL:
-            return self._whole
+            return Request(self, 0, self.size, self._whole)
         start, stop = self._window
         # To the server -1 is the last byte of all.
         ends = (start, stop - 1) if start < stop else (1, 0)
