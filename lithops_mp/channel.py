@@ -171,7 +171,7 @@ class Channel(Handle):
         end = client.clock() + EAGER
         reply: Any
         try:
-            hint = client.hear(phrases.eager % seq)
+            hint = client.hear(phrases.eager % seq, seq, EAGER)
             reply = queueing.heard(client, seq, hint, end)
             if type(reply) is queueing.Taken:
                 assert hint

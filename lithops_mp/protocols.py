@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol
 from ._store import keys
 from ._store.commands import Block, Call, Command, Watch
 from ._store.replies import fault
-from ._store.scripts import NO_REPLY, Bound, command, script
+from ._store.scripts import NO_REPLY, Bound, script
 from .errors import LockLost, ObjectExpired, VersionMismatch
 
 # Seconds between two looks at the state by a waiter. Only lost hints and dead
@@ -188,11 +188,10 @@ class Phrases:
 
     def __init__(self, sem: SemKeys, client: str) -> None:
         self.client = client
-        wait = command("BLPOP", keys.mailbox(sem.ident, client), str(EAGER))
         #: Of :func:`acquire`; for its seq.
         self.acquire = escaped(sem.acquire.given(client).head) + SEQ
-        #: Of :func:`acquire_eager`, both steps; for its seq.
-        self.eager = NO_REPLY + escaped(sem.eager.given(client).head) + SEQ + escaped(wait)
+        #: Of :func:`acquire_eager`, whose second step is to listen; for its seq.
+        self.eager = NO_REPLY + escaped(sem.eager.given(client).head) + SEQ
         #: Of :func:`release`; for its seq, and the length and digits of the fence.
         self.release = escaped(sem.release.given(client).head) + SEQ + b"$%d\r\n%b\r\n"
 

@@ -110,7 +110,7 @@ class SemLock(Handle):
                 reply = client.call(self.keys.attempt, (client.id, seq))
             elif self._line > 0 and timeout is None:
                 end = client.clock() + protocols.EAGER
-                hint = client.hear(phrases.eager % seq)
+                hint = client.hear(phrases.eager % seq, seq, protocols.EAGER)
                 reply = protocols.told(client, hint, seq, end)
             else:
                 reply = client.request(self.keys.acquire.script, phrases.acquire % seq)

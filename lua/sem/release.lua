@@ -28,19 +28,24 @@ local ours = fence == s[4] or kind == 'sem'
 -- The ways of a first request, with a waiter or not, come before any function is
 -- defined. The hand-over is `hand_over` below, in half as many calls.
 if new and ours and value < max then
-  local ticket = redis.call('LPOP', waiters)
-  if not ticket then
+  local place = redis.call('LPOP', waiters)
+  if not place then
     redis.call('HSET', state, 'value', value + 1, 'owner', '', mine, seq .. '\31RELEASED')
     return 'RELEASED'
   end
   local next_fence = s[4] + 1
+  local listens, ticket, to, number = string.match(place, '^(~?)(([^:]+):(%d+).*)')
   local field = kind == 'sem' and 'g:' .. ticket or 'owner'
   redis.call('HSET', state, field, kind == 'sem' and next_fence or ticket,
              'fence', next_fence, mine, seq .. '\31RELEASED')
-  local to, number = string.match(ticket, '^([^:]+):(%d+)')
-  local mailbox = state .. ':m:' .. to
-  redis.call('RPUSH', mailbox, number .. '\31ACQUIRED\31' .. next_fence)
-  redis.call('PEXPIRE', mailbox, 60000)
+  local hint = number .. '\31ACQUIRED\31' .. next_fence
+  if listens == '~' then
+    redis.call('PUBLISH', 'lmp:' .. to, hint)
+  else
+    local mailbox = state .. ':m:' .. to
+    redis.call('RPUSH', mailbox, hint)
+    redis.call('PEXPIRE', mailbox, 60000)
+  end
   return 'RELEASED'
 end
 
