@@ -11,8 +11,8 @@ from support.programs import Evidence, meanwhile, program, url_of
 from support.servers import Server, eventually, running
 
 import lithops_mp as mp
-from lithops_mp import protocols
-from lithops_mp._store import session
+from lithops_mp import channel, protocols
+from lithops_mp._store import keys, session
 from lithops_mp.connection import wait
 
 #: What a client of ours sends. The commands inside scripts are counted apart.
@@ -233,15 +233,18 @@ def test_quick_reader_takes_many_at_once(counts: Counts, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["Queue", "SimpleQueue", "Pipe"])
-def test_get_that_waits_takes_one_and_the_first_time_two(counts: Counts, kind: str) -> None:
+def test_get_that_waits_takes_one_and_the_first_time_two(
+    counts: Counts, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "EAGER", 60)  # or a slow machine would have it ask again
     put: Callable[[Any], Any]
     get: Callable[[], Any]
     if kind == "Pipe":
         reader, writer = mp.Pipe(duplex=False)
-        put, get = writer.send, reader.recv
+        put, get, ident = writer.send, reader.recv, reader._handle.ref.ident
     else:
         queue = getattr(mp, kind)()
-        put, get = queue.put, queue.get
+        put, get, ident = queue.put, queue.get, queue._channel.ref.ident
     trips: list[int] = []
 
     def several() -> None:
@@ -251,7 +254,10 @@ def test_get_that_waits_takes_one_and_the_first_time_two(counts: Counts, kind: s
     with meanwhile(several):
         for number in range(3):
             eventually(lambda n=number: len(trips) == n, "the one before")
-            _wait_blocked(counts)
+            if number:  # it listens
+                eventually(lambda: counts.server.command("LLEN", keys.waiters(ident)), "a line")
+            else:
+                _wait_blocked(counts)
             put(number)
     assert trips == [2, 1, 1]
 
