@@ -163,7 +163,7 @@ class Channel(Handle):
                 self._fetching = False
 
     def _wait(self, client: Client) -> bytes:
-        """The next message, when the last one had to be waited for: the wait is sent along."""
+        """The next message, when the last one had to be waited for: listens for it."""
         phrases = self._phrases
         if phrases.client is not client.id:
             phrases = self._phrases = queueing.Phrases(self.keys, self.target, client.id)

@@ -29,8 +29,8 @@ from .errors import LockLost, ObjectExpired, VersionMismatch
 # processes wait for it, so it trades load on the server for the time those take.
 SAFETY = 5.0
 
-# The same for the wait that is sent along with an acquire. Short, since nobody hears of
-# a script that is missing there; the next wait is as long as any.
+# The same while we listen for the answer. Short, since nobody hears of a script that is
+# missing; the next wait is as long as any.
 EAGER = 0.25
 
 Steps = Generator[Command, Any, Any]
@@ -156,10 +156,10 @@ def acquire(sem: SemKeys, me: Me, block: bool = True, timeout: float | None = No
 
 
 def acquire_eager(sem: SemKeys, me: Me) -> Steps:
-    """:func:`acquire` of a lock as it goes when a line is expected: the wait is sent along.
+    """:func:`acquire` of a lock as it goes when a line is expected: we listen for the answer.
 
-    One round trip for both, since the script posts a hint also if it grants at
-    once. Its own reply says nothing more, so it is not looked at.
+    One round trip for both, since the script gives a hint also if it grants at
+    once. Its own reply says nothing more, and is not even sent (``Client.hear``).
     """
     seq, end = me.stamp(), me.clock() + EAGER
     reply: Any
