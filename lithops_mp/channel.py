@@ -237,9 +237,9 @@ class Channel(Handle):
         """
         client = current().client
         seq = client.stamp()
-        element = b""
-        reply: Any
+        reply: Any = None
         try:
+            # A small message in few lines, without a generator: see ``protocols.Phrases``.
             if block and len(message.parts) == 1 and len(message.parts[0]) <= messages.INLINE:
                 body = message.parts[0]
                 phrases = self._phrases
@@ -249,8 +249,6 @@ class Channel(Handle):
                 reply = client.request(self.target.put.script, packet)
                 if reply[0] == b"PUT":
                     return True
-            else:
-                reply = None
         except BaseException as error:
             reply = error
         if timeout is not None and block:
