@@ -163,7 +163,7 @@ class Channel(Handle):
                 self._fetching = False
 
     def _wait(self, client: Client) -> bytes:
-        """The next message, when the last one had to be waited for: the wait is sent along."""
+        """The next message, when the last one had to be waited for: listens for it."""
         phrases = self._phrases
         if phrases.client is not client.id:
             phrases = self._phrases = queueing.Phrases(self.keys, self.target, client.id)
@@ -171,7 +171,7 @@ class Channel(Handle):
         end = client.clock() + EAGER
         reply: Any
         try:
-            hint = client.hear(phrases.eager % seq)
+            hint = client.hear(phrases.eager % seq, seq, EAGER)
             reply = queueing.heard(client, seq, hint, end)
             if type(reply) is queueing.Taken:
                 assert hint
@@ -237,9 +237,9 @@ class Channel(Handle):
         """
         client = current().client
         seq = client.stamp()
-        element = b""
-        reply: Any
+        reply: Any = None
         try:
+            # A small message in few lines, without a generator: see ``protocols.Phrases``.
             if block and len(message.parts) == 1 and len(message.parts[0]) <= messages.INLINE:
                 body = message.parts[0]
                 phrases = self._phrases
@@ -249,8 +249,6 @@ class Channel(Handle):
                 reply = client.request(self.target.put.script, packet)
                 if reply[0] == b"PUT":
                     return True
-            else:
-                reply = None
         except BaseException as error:
             reply = error
         if timeout is not None and block:

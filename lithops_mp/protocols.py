@@ -22,15 +22,15 @@ from typing import Any, NamedTuple, Protocol
 from ._store import keys
 from ._store.commands import Block, Call, Command, Watch
 from ._store.replies import fault
-from ._store.scripts import NO_REPLY, Bound, command, script
+from ._store.scripts import NO_REPLY, Bound, script
 from .errors import LockLost, ObjectExpired, VersionMismatch
 
 # Seconds between two looks at the state by a waiter. Only lost hints and dead
 # processes wait for it, so it trades load on the server for the time those take.
 SAFETY = 5.0
 
-# The same for the wait that is sent along with an acquire. Short, since nobody hears of
-# a script that is missing there; the next wait is as long as any.
+# The same while we listen for the answer. Short, since nobody hears of a script that is
+# missing; the next wait is as long as any.
 EAGER = 0.25
 
 Steps = Generator[Command, Any, Any]
@@ -156,10 +156,10 @@ def acquire(sem: SemKeys, me: Me, block: bool = True, timeout: float | None = No
 
 
 def acquire_eager(sem: SemKeys, me: Me) -> Steps:
-    """:func:`acquire` of a lock as it goes when a line is expected: the wait is sent along.
+    """:func:`acquire` of a lock as it goes when a line is expected: we listen for the answer.
 
-    One round trip for both, since the script posts a hint also if it grants at
-    once. Its own reply says nothing more, so it is not looked at.
+    One round trip for both, since the script gives a hint also if it grants at
+    once. Its own reply says nothing more, and is not even sent (``Client.hear``).
     """
     seq, end = me.stamp(), me.clock() + EAGER
     reply: Any
@@ -188,11 +188,10 @@ class Phrases:
 
     def __init__(self, sem: SemKeys, client: str) -> None:
         self.client = client
-        wait = command("BLPOP", keys.mailbox(sem.ident, client), str(EAGER))
         #: Of :func:`acquire`; for its seq.
         self.acquire = escaped(sem.acquire.given(client).head) + SEQ
-        #: Of :func:`acquire_eager`, both steps; for its seq.
-        self.eager = NO_REPLY + escaped(sem.eager.given(client).head) + SEQ + escaped(wait)
+        #: Of :func:`acquire_eager`, whose second step is to listen; for its seq.
+        self.eager = NO_REPLY + escaped(sem.eager.given(client).head) + SEQ
         #: Of :func:`release`; for its seq, and the length and digits of the fence.
         self.release = escaped(sem.release.given(client).head) + SEQ + b"$%d\r\n%b\r\n"
 

@@ -15,9 +15,9 @@ from ._store import keys
 from ._store.commands import Block, Call, Watch
 from ._store.families import Ref
 from ._store.replies import fault
-from ._store.scripts import NO_REPLY, Argument, Bound, command, pack
+from ._store.scripts import NO_REPLY, Argument, Bound, pack
 from .errors import ObjectExpired, VersionMismatch
-from .protocols import EAGER, SEQ, Me, Steps, escaped, insist, overslept, seconds_left
+from .protocols import SEQ, Me, Steps, escaped, insist, overslept, seconds_left
 
 
 def fields(
@@ -75,11 +75,8 @@ class Phrases:
 
     def __init__(self, queue: QueueKeys, target: QueueKeys, client: str) -> None:
         self.client = client
-        wait = command("BLPOP", keys.mailbox(queue.ref.ident, client), str(EAGER))
         #: A get with its wait; for its seq.
-        self.eager = b"".join(
-            (NO_REPLY, escaped(queue.eager.given(client).head), SEQ, pack(1), escaped(wait))
-        )
+        self.eager = b"".join((NO_REPLY, escaped(queue.eager.given(client).head), SEQ, pack(1)))
         #: Put one small message; for the seq, the element's length, the message.
         self.put = escaped(target.put.given(client).head) + SEQ + pack(1) + _ELEMENT + pack(b"")
 

@@ -113,14 +113,15 @@ class SemLock(Handle):
         data: list[tuple[memory.Request, Any]] = []
         reply: Any
         try:
-            if self.regions and (requests := self._requests()):
-                eager = self._line > 0 and block and timeout is None
-                reply, data = self._ask(client, phrases, seq, requests, block=block, eager=eager)
+            # Who expects a line listens, and brings the data when it is touched.
+            at_once = self._line <= 0 or not block or timeout is not None
+            if self.regions and at_once and (requests := self._requests()):
+                reply, data = self._ask(client, phrases, seq, requests, block=block)
             elif not block:
                 reply = client.call(self.keys.attempt, (client.id, seq))
             elif self._line > 0 and timeout is None:
                 end = client.clock() + protocols.EAGER
-                hint = client.hear(phrases.eager % seq)
+                hint = client.hear(phrases.eager % seq, seq, protocols.EAGER)
                 reply = protocols.told(client, hint, seq, end)
             else:
                 reply = client.request(self.keys.acquire.script, phrases.acquire % seq)
@@ -160,19 +161,12 @@ class SemLock(Handle):
         requests: list[memory.Request],
         *,
         block: bool,
-        eager: bool,
     ) -> tuple[Any, list[tuple[memory.Request, Any]]]:
         """How an acquire begins that brings data along: the answer, and the data."""
         more = b"".join(request.packet for request in requests)
-        count = len(requests)
-        if eager:
-            end = client.clock() + protocols.EAGER
-            hint, found = client.hear_more(phrases.eager % seq + more, count)
-            reply = protocols.told(client, hint, seq, end)
-        else:
-            attempt = self.keys.attempt
-            packet = phrases.acquire % seq if block else attempt.pack((client.id, seq))
-            reply, found = client.request_more(attempt.script, packet, more, count)
+        attempt = self.keys.attempt
+        packet = phrases.acquire % seq if block else attempt.pack((client.id, seq))
+        reply, found = client.request_more(attempt.script, packet, more, len(requests))
         return reply, list(zip(requests, found or (), strict=False))
 
     def _take(self, fence: int, depth: int) -> None:

@@ -668,6 +668,25 @@ def test_queues_take_no_descriptor_and_no_thread(evidence: Evidence) -> None:
     assert descriptors() <= before[1]
 
 
+# -- arrays --
+
+
+def test_arrays_arrive_whole_and_can_be_written(evidence: Evidence) -> None:
+    """Large ones travel beside their pickle, from the memory that they are in."""
+    import numpy
+
+    queue = mp.Queue()
+    for size in 10, 100_000:
+        sent = numpy.arange(size, dtype="f8").reshape(2, -1)
+        queue.put([sent, {"a row": sent[1]}])
+        sent[:] = 0  # what is changed afterwards is not seen
+        got, rest = queue.get()
+        assert got.tolist() == numpy.arange(size, dtype="f8").reshape(2, -1).tolist()
+        assert rest["a row"].tolist() == got[1].tolist()
+        assert got.flags.aligned
+        got[0, 0] = 7.0
+
+
 # -- imports --
 
 

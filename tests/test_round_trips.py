@@ -11,8 +11,8 @@ from support.programs import Evidence, meanwhile, program, url_of
 from support.servers import Server, eventually, running
 
 import lithops_mp as mp
-from lithops_mp import protocols
-from lithops_mp._store import session
+from lithops_mp import channel, protocols
+from lithops_mp._store import keys, session
 from lithops_mp.connection import wait
 from lithops_mp.memory import PAGE
 
@@ -246,15 +246,18 @@ def test_quick_reader_takes_many_at_once(counts: Counts, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["Queue", "SimpleQueue", "Pipe"])
-def test_get_that_waits_takes_one_and_the_first_time_two(counts: Counts, kind: str) -> None:
+def test_get_that_waits_takes_one_and_the_first_time_two(
+    counts: Counts, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "EAGER", 60)  # or a slow machine would have it ask again
     put: Callable[[Any], Any]
     get: Callable[[], Any]
     if kind == "Pipe":
         reader, writer = mp.Pipe(duplex=False)
-        put, get = writer.send, reader.recv
+        put, get, ident = writer.send, reader.recv, reader._handle.ref.ident
     else:
         queue = getattr(mp, kind)()
-        put, get = queue.put, queue.get
+        put, get, ident = queue.put, queue.get, queue._channel.ref.ident
     trips: list[int] = []
 
     def several() -> None:
@@ -264,7 +267,10 @@ def test_get_that_waits_takes_one_and_the_first_time_two(counts: Counts, kind: s
     with meanwhile(several):
         for number in range(3):
             eventually(lambda n=number: len(trips) == n, "the one before")
-            _wait_blocked(counts)
+            if number:  # it listens
+                eventually(lambda: counts.server.command("LLEN", keys.waiters(ident)), "a line")
+            else:
+                _wait_blocked(counts)
             put(number)
     assert trips == [2, 1, 1]
 
@@ -431,7 +437,7 @@ def test_waiting_for_a_lock_and_its_data_takes_two_more_than_having_it(counts: C
     assert value.value == 2
 
 
-def test_where_a_line_is_expected_the_data_comes_with_the_wake_up(
+def test_where_a_line_is_expected_the_data_takes_one_more(
     counts: Counts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocols, "EAGER", 10.0)
@@ -452,10 +458,10 @@ def test_where_a_line_is_expected_the_data_comes_with_the_wake_up(
         go.wait()
         value.acquire()
         again.set()
-        _wait_blocked(counts)
+        eventually(lambda: value.get_lock()._semlock._look()[2] == 1, "a listener in line")
         value.value += 1
         value.release()
-    assert trips == [4, 2]
+    assert trips == [4, 3]  # to ask and listen is one; data, release
     assert value.value == 3
 
 

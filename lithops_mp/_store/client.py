@@ -91,6 +91,7 @@ class Client:
         self.busy = 0
         self._seq = 0
         self._lost = False
+        self._ear: Wire | None = None  # where hints are heard of
         self._connection = self._open()
 
     clock = staticmethod(time.monotonic)
@@ -142,29 +143,41 @@ class Client:
             return self._persist([packet], [script], error)[0]
         raise translate(error, self.settings) from error
 
-    def hear(self, packet: bytes) -> Reply | None:
-        """Run a script that answers by a hint alone, now or later, and wait for that.
+    def hear(self, packet: bytes, seq: bytes, seconds: float) -> Reply | None:
+        """Run a script that answers by a hint alone, now or later, and listen for that.
 
-        ``packet`` is NO_REPLY, the packed script and a packed BLPOP: one round trip, and
-        one wake-up, where the script's own answer would be another. The hint's words,
-        or None if none came in time, or anything went wrong (nobody hears that a script
-        is missing): asking again shows what.
+        ``packet`` is NO_REPLY and the packed script: one round trip, and one wake-up,
+        where the script's own answer would be another. The hint's words, or None if
+        none came in time, or anything went wrong (nobody hears that a script is
+        missing): asking again shows what.
         """
-        wire = self._connection
         self.round_trips += 1
         self.busy += 1
         try:
-            wire.send(packet)
-            reply: Reply | None = wire.receive()
-            return reply and reply[1].split(b"\x1f", HINT_WORDS)
+            if self._ear is None:
+                self._ear = self._open()
+                self._ear.send(command("SUBSCRIBE", f"lmp:{self.id}"))
+                self._ear.receive()
+            self._connection.send(packet)
+            end = time.monotonic() + seconds
+            while (reply := self._ear.receive(max(0.0, end - time.monotonic()))) is not None:
+                words: Reply = reply[2].split(b"\x1f", HINT_WORDS)
+                if words[0] == seq:  # and not of a wait that was given up
+                    return words
+            return None
         except RedisError:
-            wire.disconnect()
+            self._deaf()
             return None
         except BaseException:
-            wire.disconnect()
+            self._deaf()
             raise
         finally:
             self.busy -= 1
+
+    def _deaf(self) -> None:
+        if self._ear:
+            self._ear.disconnect()
+        self._ear = None
 
     def request_more(
         self, script: Script, packet: bytes, more: bytes, count: int
@@ -190,28 +203,6 @@ class Client:
         if isinstance(reply, NoScriptError):
             return self._recover(script, packet, reply), None
         return reply, None if any(isinstance(one, NoScriptError) for one in found) else found
-
-    def hear_more(self, packet: bytes, count: int) -> tuple[Reply | None, Any]:
-        """:meth:`hear`, and the answers to ``count`` commands at the packet's end.
-
-        The server carries them out when the wait is over.
-        """
-        wire = self._connection
-        self.round_trips += 1
-        self.busy += 1
-        try:
-            wire.send(packet)
-            reply: Reply | None = wire.receive()
-            found = [wire.receive() for _ in range(count)]
-            return reply and reply[1].split(b"\x1f", HINT_WORDS), found
-        except RedisError:
-            wire.disconnect()
-            return None, None
-        except BaseException:
-            wire.disconnect()
-            raise
-        finally:
-            self.busy -= 1
 
     def calls(self, batch: list[tuple[Bound, tuple[Argument, ...]]]) -> list[Reply]:
         """Run several scripts in one round trip. Each is atomic, not the batch."""
@@ -478,4 +469,5 @@ class Client:
 
     def close(self) -> None:
         """Close the connection; the next call would open it again."""
+        self._deaf()
         self._connection.disconnect()

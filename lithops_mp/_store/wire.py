@@ -29,11 +29,6 @@ _MORE = object()
 ROOM = 16384
 
 
-def _always(milliseconds: float) -> bool:
-    """A TLS socket may have decrypted already what no poll would report."""
-    return True
-
-
 class Wire:
     """A connection that sends packed commands and reads replies.
 
@@ -48,19 +43,20 @@ class Wire:
         self._limit = silence * 1000
         self._sock: Any = None
         self._reader: Any = None
-        self._ready: Callable[[float], Any] = _always
+        self._ready: Callable[[float], Any] = bool
 
     def _connect(self) -> Any:
         self._connection.connect()
         sock = self._connection._sock
-        self._ready = _always
-        if type(sock) is socket.socket:  # a TLS socket keeps redis-py's time limit
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        self._ready = poll.poll
+        if type(sock) is socket.socket:
             sock.settimeout(None)
             limit = struct.pack("@ll", int(self._silence), int(self._silence % 1 * 1e6))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-            poll = select.poll()
-            poll.register(sock, select.POLLIN)
-            self._ready = poll.poll
+        else:  # TLS keeps redis-py's time limit, and may have decrypted something already
+            self._ready = lambda milliseconds: sock.pending() or poll.poll(milliseconds)
         meaning = self._connection._parser.parse_error
         self._reader = hiredis.Reader(replyError=meaning, notEnoughData=_MORE)
         self._sock = sock
@@ -76,12 +72,17 @@ class Wire:
             self.disconnect()
             raise
 
-    def receive(self) -> Any:
-        """The next reply. Raises the exception that stands for an error reply."""
+    def receive(self, seconds: float | None = None) -> Any:
+        """The next reply. Raises the exception that stands for an error reply.
+
+        None after ``seconds`` without one, if given: of what comes unasked.
+        """
         reader = self._reader
         try:
             reply = reader.gets()
             while reply is _MORE:
+                if seconds is not None and not self._ready(seconds * 1000):
+                    return None
                 reader.feed(self._some(ROOM))
                 reply = reader.gets()
         except (OSError, AttributeError, hiredis.ProtocolError) as error:

@@ -16,8 +16,9 @@ end
 -- An exclusive lock names its owner; a semaphore notes the grant until the
 -- waiter asks for it, so that a unit handed to a dead waiter comes back.
 local function hand_over(state, waiters, exclusive, died)
-  local ticket = redis.call('LPOP', waiters)
-  if not ticket then return false end
+  local place = redis.call('LPOP', waiters)
+  if not place then return false end
+  local ticket = string.match(place, '^~?(.+)')
   local fence = redis.call('HINCRBY', state, 'fence', 1)
   if exclusive then
     redis.call('HSET', state, 'owner', ticket)
@@ -25,7 +26,7 @@ local function hand_over(state, waiters, exclusive, died)
   else
     redis.call('HSET', state, 'g:' .. ticket, fence)
   end
-  post(state, ticket, {'ACQUIRED', tostring(fence), died})
+  post(state, place, {'ACQUIRED', tostring(fence), died})
   return true
 end
 -- Stand in line behind everyone else.

@@ -4,13 +4,18 @@
 -- passed in: only the state knows who is next. It carries the object's hash
 -- tag, so it is in the same slot.
 local MAILBOX_MS = 60000
-local function client_of(ticket) return string.match(ticket, '^([^:]+)') end
+local function client_of(ticket) return string.match(ticket, '^~?([^:]+)') end
 local function seq_of(ticket) return string.match(ticket, '^[^:]+:(%d+)') end
-local function process_of(ticket) return string.match(ticket, '^!?([^.]+)') end
+local function process_of(ticket) return string.match(ticket, '^[!~]?([^.]+)') end
 local function condition_of(ticket) return string.match(ticket, '^[^:]+:%d+:(.+)') end
 -- Tell a ticket's client what the state already says. Only a hint: it may be
--- lost, and it is dropped if nobody fetches it for a minute.
+-- lost, and it is dropped if nobody fetches it for a minute. Whoever has just come
+-- listens, and stands in line as "~" and his ticket: he needs no mailbox.
 local function post(state, ticket, reply)
+  if string.byte(ticket) == 126 then
+    local words = table.concat(reply, SEP)
+    return redis.call('PUBLISH', 'lmp:' .. client_of(ticket), seq_of(ticket) .. SEP .. words)
+  end
   local mailbox = state .. ':m:' .. client_of(ticket)
   redis.call('RPUSH', mailbox, seq_of(ticket) .. SEP .. table.concat(reply, SEP))
   redis.call('PEXPIRE', mailbox, MAILBOX_MS)

@@ -32,6 +32,7 @@ local elements = what == 'get' and elements_of(letter, rest) or {}
 if #elements > 0 and keep_it == '1' then return {'ITEMS', unpack(elements)} end
 if letter == 'K' and redis.call('LREM', parked, 1, ticket) == 1 then discard(state, blobs, rest) end
 redis.call('LREM', waiters, 1, ticket)
+redis.call('LREM', waiters, 1, '~' .. ticket)
 redis.call('DEL', mailbox)
 redis.call('HSET', state, mine, seq .. 'C')
 if #elements > 0 then give_back(state, waiters, items, elements, 1) end

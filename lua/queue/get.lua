@@ -28,8 +28,7 @@ local mine = 't:' .. client
 local s = redis.call('HMGET', state, 'fmt', 'max', 'room', 'held', 'reader', 'eof', 'ttl', mine)
 if s[1] ~= 'queue/1' then
   if block == '2' then
-    redis.call('RPUSH', state .. ':m:' .. client, seq .. '\31ASK')
-    redis.call('PEXPIRE', state .. ':m:' .. client, 60000)
+    redis.call('PUBLISH', 'lmp:' .. client, seq .. '\31ASK')
   end
   return s[1] and {'VERSION', s[1]} or {'GONE'}
 end
@@ -51,13 +50,13 @@ if new and want == '1' and reader == process and max == 0 and (room == 0 or held
     redis.call('HSET', state, mine, seq .. (small and 'I' or 'B') .. element,
                'held', room > 0 and held - size or 0)
     if block == '2' then
-      redis.call('RPUSH', state .. ':m:' .. client, seq .. '\31READY\31' .. element)
-      redis.call('PEXPIRE', state .. ':m:' .. client, 60000)
+      redis.call('PUBLISH', 'lmp:' .. client, seq .. '\31READY\31' .. element)
     end
     return {'ITEMS', element}
   end
   if block ~= '0' and eof == '' then
-    if redis.call('RPUSH', waiters, client .. ':' .. seq) == 1 then
+    local place = (block == '2' and '~' or '') .. client .. ':' .. seq
+    if redis.call('RPUSH', waiters, place) == 1 then
       redis.call('PEXPIRE', waiters, ttl)
     end
     redis.call('HSET', state, mine, seq .. 'Q')
@@ -68,7 +67,7 @@ end
 --- @include object, ticket, queue
 local ticket = client .. ':' .. seq
 local function answer(reply)
-  if block == '2' then post(state, ticket, {reply[2] and 'READY' or 'ASK', reply[2]}) end
+  if block == '2' then post(state, '~' .. ticket, {reply[2] and 'READY' or 'ASK', reply[2]}) end
   return reply
 end
 local closed = eof ~= '' or (peer ~= state and redis.call('EXISTS', peer) == 0)
@@ -79,9 +78,13 @@ if letter == 'Z' then return answer({'EOF'}) end
 if letter == 'G' then return answer({'ITEMS'}) end -- given to somebody else since
 if letter and letter ~= 'Q' then return answer({'ITEMS', unpack(elements_of(letter, rest))}) end
 if letter == 'Q' then
-  if redis.call('LPOS', waiters, ticket) and not closed then return {'QUEUED'} end
+  -- He listens no longer, if he did.
+  local place = redis.call('LPOS', waiters, '~' .. ticket)
+  if place and block ~= '2' then redis.call('LSET', waiters, place, ticket) end
+  if (place or redis.call('LPOS', waiters, ticket)) and not closed then return {'QUEUED'} end
   -- Struck off as dead, or the other end went without a word: as if new.
   redis.call('LREM', waiters, 1, ticket)
+  redis.call('LREM', waiters, 1, '~' .. ticket)
 elseif last then
   for _, element in ipairs(elements_of(string.sub(last, 13, 13), string.sub(last, 14))) do
     discard(state, blobs, element)
@@ -129,7 +132,7 @@ if closed or block == '0' then
   redis.call('HSET', state, mine, seq .. (closed and 'Z' or 'E'))
   return answer({closed and 'EOF' or 'EMPTY'})
 end
-redis.call('RPUSH', waiters, ticket)
+redis.call('RPUSH', waiters, (block == '2' and '~' or '') .. ticket)
 redis.call('PEXPIRE', waiters, ttl)
 redis.call('HSET', state, mine, seq .. 'Q')
 return {'QUEUED'}

@@ -44,11 +44,15 @@ local max, room, held, ttl, last = tonumber(s[2]), tonumber(s[3]), tonumber(s[4]
 if (not last or last < seq) and more == '' and s[5] == '' and string.byte(element) == 48 then
   local next = redis.call('LPOP', waiters)
   if next then
-    local to, number = string.match(next, '^([^:]+):(%d+)')
+    local listens, to, number = string.match(next, '^(~?)([^:]+):(%d+)')
     redis.call('HSET', state, 't:' .. to, number .. 'I' .. element, mine, seq .. 'P')
-    local mailbox = state .. ':m:' .. to
-    redis.call('RPUSH', mailbox, number .. '\31ITEMS\31' .. element)
-    redis.call('PEXPIRE', mailbox, 60000)
+    if listens == '~' then
+      redis.call('PUBLISH', 'lmp:' .. to, number .. '\31ITEMS\31' .. element)
+    else
+      local mailbox = state .. ':m:' .. to
+      redis.call('RPUSH', mailbox, number .. '\31ITEMS\31' .. element)
+      redis.call('PEXPIRE', mailbox, 60000)
+    end
     return {'PUT'}
   end
   if max == 0 and s[6] == '0' and (room == 0 or held < room) then

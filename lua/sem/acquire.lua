@@ -7,8 +7,8 @@
 -- KEYS[2] waiters   list of tickets, first come first
 -- ARGV[1] kind      lock, rlock or sem
 -- ARGV[2] block     1 to stand in line, 0 to give up at once, 2 to stand in line and
---                   have the answer as a hint (FREE fence, ASK): the caller blocks on
---                   its mailbox already
+--                   have the answer as a hint (FREE fence, ASK), to which the caller
+--                   listens until it asks again
 -- ARGV[3] client    process.slot
 -- ARGV[4] seq       number of the request, growing per client; 12 digits
 -- Reply ACQUIRED fence [died] | QUEUED owner fence | WOULD_BLOCK | STALE | GONE | VERSION fmt
@@ -22,8 +22,7 @@ local mine = 'r:' .. client
 local s = redis.call('HMGET', state, 'fmt', 'value', 'owner', 'fence', mine, 'ttl')
 if s[1] ~= 'sem/1' then
   if block == '2' then
-    redis.call('RPUSH', state .. ':m:' .. client, seq .. '\31ASK')
-    redis.call('PEXPIRE', state .. ':m:' .. client, 60000)
+    redis.call('PUBLISH', 'lmp:' .. client, seq .. '\31ASK')
   end
   return s[1] and {'VERSION', s[1]} or {'GONE'}
 end
@@ -38,13 +37,12 @@ if new and value ~= '0' and owner == '' then
   redis.call('HSET', state, 'value', value - 1, 'owner', kind == 'sem' and '' or ticket,
              'fence', fence, mine, seq .. '\31ACQUIRED\31' .. fence)
   if block == '2' then
-    redis.call('RPUSH', state .. ':m:' .. client, seq .. '\31FREE\31' .. fence)
-    redis.call('PEXPIRE', state .. ':m:' .. client, 60000)
+    redis.call('PUBLISH', 'lmp:' .. client, seq .. '\31FREE\31' .. fence)
   end
   return {'ACQUIRED', fence}
 end
 if new and value == '0' and block ~= '0' then
-  if redis.call('RPUSH', waiters, ticket) == 1 then
+  if redis.call('RPUSH', waiters, (block == '2' and '~' or '') .. ticket) == 1 then
     redis.call('PEXPIRE', waiters, s[6])
   end
   redis.call('HSET', state, mine, seq .. '\31QUEUED')
@@ -53,7 +51,7 @@ end
 
 --- @include object, ticket, sem
 -- Whatever is answered below, nobody is to sleep until his time is out.
-if block == '2' then post(state, ticket, {'ASK'}) end
+if block == '2' then post(state, '~' .. ticket, {'ASK'}) end
 -- A unit that was granted and not asked for yet: its client may be dead. Bounded
 -- by the fields of the state.
 local function unseen()
@@ -74,7 +72,10 @@ if not new then
     redis.call('HSET', state, mine, record(seq, reply))
     return reply
   end
-  if redis.call('LPOS', waiters, ticket) then
+  -- He listens no longer, if he did.
+  local place = redis.call('LPOS', waiters, '~' .. ticket)
+  if place and block ~= '2' then redis.call('LSET', waiters, place, ticket) end
+  if place or redis.call('LPOS', waiters, ticket) then
     if kind == 'sem' then owner = unseen() end
     return {'QUEUED', owner, fence}
   end

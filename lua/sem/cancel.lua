@@ -31,7 +31,8 @@ local function cancelled()
   return {'CANCELLED'}
 end
 
-if redis.call('LREM', waiters, 1, ticket) == 1 then return cancelled() end
+local left = redis.call('LREM', waiters, 1, ticket) + redis.call('LREM', waiters, 1, '~' .. ticket)
+if left > 0 then return cancelled() end
 local granted = owner == ticket and s[4] or redis.call('HGET', state, 'g:' .. ticket)
 -- A semaphore's unit that was seen already has no owner, but is in the answer.
 if not granted and kind == 'sem' and again and again[1] == 'ACQUIRED' then granted = again[2] end

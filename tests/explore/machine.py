@@ -39,6 +39,21 @@ LOOK = command("EVALSHA", SNAPSHOT_SHA, 0)
 LONG_MS = 3_600_000
 
 
+#: What is published is gone for who looks at states. Here it is put in the mailbox of
+#: the client that listens, which reads it there.
+KEEP = """local function hint_kept(mailbox, hint)
+  redis.call('RPUSH', mailbox, hint)
+  redis.call('PEXPIRE', mailbox, 60000)
+end
+"""
+
+
+def kept(source: str) -> str:
+    """A script whose hints can all be looked at."""
+    published = "redis.call('PUBLISH', 'lmp:' .. "
+    return KEEP + source.replace(published, "hint_kept(state .. ':m:' .. ")
+
+
 def _pairs(flat: list[bytes]) -> list[tuple[bytes, bytes]]:
     return list(zip(flat[::2], flat[1::2], strict=True))
 
@@ -87,6 +102,10 @@ class State:
     def zset(self, key: str) -> list[str]:
         return [member for member, _ in self.content.get(key, ())]
 
+    def line(self, key: str) -> list[str]:
+        """The tickets in a line, whether they listen ("~") or not."""
+        return [ticket.lstrip("~") for ticket in self.list(key)]
+
     def list(self, key: str) -> list[str]:
         return [*self.content.get(key, ())]
 
@@ -105,7 +124,7 @@ class Machine:
         self._send(command("FLUSHALL"), command("SCRIPT", "LOAD", SNAPSHOT))
         planted = planted or {}
         for name, script in REGISTRY.items():
-            source = planted.get(name, script.source)
+            source = kept(planted.get(name, script.source))
             (sha,) = self._send(command("SCRIPT", "LOAD", source))
             if sha != script.sha.encode():
                 self._shas[script.sha.encode()] = sha

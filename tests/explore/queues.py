@@ -209,6 +209,7 @@ def view(state: State, ref: Ref) -> View | None:
         list(state.content.get(name(ref.ident), ()))
         for name in (keys.waiters, keys.parked, keys.items)
     )
+    line = [ticket.lstrip("~") for ticket in line]  # "~": it listens
     puts = {ticket: s.get(f"s:{client_of(ticket)}", "") for ticket in parked}
     return View(
         s,

@@ -37,7 +37,7 @@ class SemRules(Rules):
         s = state.hash(self.key)
         if not s:
             return "the state is gone"
-        value, owner, waiting = int(s["value"]), s["owner"], state.list(self.line)
+        value, owner, waiting = int(s["value"]), s["owner"], state.line(self.line)
         if value < 0:
             return "value is negative"
         if value > 0 and waiting:
@@ -81,7 +81,7 @@ class SemRules(Rules):
             granted.add(owner)
         if granted and int(new["fence"]) <= int(old["fence"]):
             return f"fence: {granted} granted, and the fence stayed {new['fence']}"
-        line, rest = before.list(self.line), after.list(self.line)
+        line, rest = before.line(self.line), after.line(self.line)
         for ticket in granted & set(line):
             ahead = [other for other in line[: line.index(ticket)] if other in rest]
             if ahead:
@@ -124,7 +124,7 @@ class SemRules(Rules):
 
     def end(self, world: World) -> str | None:
         s = world.state.hash(self.key)
-        waiting = world.state.list(self.line)
+        waiting = world.state.line(self.line)
         living = [ticket for ticket in waiting if process_of(ticket) not in world.dead]
         if living and not any(seat.node.waiting for seat in world.seats if seat.alive):
             return f"at the end {living} still wait"
@@ -162,7 +162,7 @@ class CondRules(SemRules):
         return super().state(state) or self._one_place(state)
 
     def _one_place(self, state: State) -> str | None:
-        places = [*state.list(self.area), *state.list(self.line), state.hash(self.key)["owner"]]
+        places = [*state.list(self.area), *state.line(self.line), state.hash(self.key)["owner"]]
         twice = {ticket for ticket in places if places.count(ticket) > 1}
         return f"I7: {twice} in two places" if twice else None
 
@@ -171,7 +171,7 @@ class CondRules(SemRules):
         area, rest = before.list(self.area), after.list(self.area)
         if [t for t in area if t in rest] != [t for t in rest if t in area]:
             return f"FIFO: the waiting area {area} became {rest}"
-        line, s = after.list(self.line), after.hash(self.key)
+        line, s = after.line(self.line), after.hash(self.key)
         moved = [ticket for ticket in area if ticket in line]
         if moved != [ticket for ticket in line if ticket in area]:
             return f"FIFO: {moved} were moved to {line}"

@@ -66,7 +66,7 @@ PLANTS = {
     ),
     "acquire queues again whom it had queued": Plant(
         "sem/acquire",
-        "if redis.call('LPOS', waiters, ticket) then",
+        "if place or redis.call('LPOS', waiters, ticket) then",
         on_sem(*[locker()] * 3),
         "FIFO",
         "if false then",
@@ -102,9 +102,10 @@ PLANTS = {
     ),
     "a time-out does not leave the line": Plant(
         "sem/cancel",
-        "if redis.call('LREM', waiters, 1, ticket) == 1 then return cancelled() end",
+        "local left = redis.call('LREM', waiters, 1, ticket) +",
         LOCKS,
         "stuck|at the end",
+        "local left =",
     ),
     "CANCELLED is not written down": Plant(
         "sem/cancel",
@@ -208,7 +209,7 @@ PLANTS = {
     ),
     "a get stands in line again at its next look": Plant(
         "queue/get",
-        "if redis.call('LPOS', waiters, ticket) and",
+        "if (place or redis.call('LPOS', waiters, ticket)) and",
         TWO_GET,
         "FIFO",
         "if false and",

@@ -231,7 +231,8 @@ class Evidence:
         key = keys.waiters(ident_of(handle))
         ranked = self.server.command("TYPE", key) == b"zset"  # a barrier's
         tickets = self.server.command("ZRANGE" if ranked else "LRANGE", key, 0, -1)
-        return [ticket.decode().partition(".")[0] for ticket in tickets]
+        # "~": it listens
+        return [ticket.decode().lstrip("~").partition(".")[0] for ticket in tickets]
 
     def owner(self, handle: Any) -> str:
         """The process that holds a lock."""

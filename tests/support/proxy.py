@@ -17,6 +17,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 from lithops_mp._store.scripts import REGISTRY
 from lithops_mp._store.settings import Settings
@@ -168,6 +169,10 @@ class Proxy(threading.Thread):
                 if select.select([client], [], [], 0)[0] and not client.recv(1, socket.MSG_PEEK):
                     return
             reply = replies.next()
+            if name == "SUBSCRIBE":  # from here on the server speaks unasked
+                client.sendall(reply)
+                _pass_on(server, client)
+                return
             if fault is Fault.LOSE:
                 return
             if fault is Fault.TEAR:
@@ -181,6 +186,19 @@ class Proxy(threading.Thread):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
+
+
+def _pass_on(server: socket.socket, client: socket.socket) -> None:
+    """What the server says, until either hangs up."""
+    while True:
+        if client in (ready := select.select([server, client], [], [])[0]) and not client.recv(1):
+            return
+        if server in ready:
+            client.sendall(server.recv(65536) or _hung_up())
+
+
+def _hung_up() -> NoReturn:
+    raise EOFError
 
 
 def _connect(settings: Settings) -> socket.socket:
