@@ -64,11 +64,14 @@ def _unnoticed(seq: int, count: int) -> None:
 
 
 def _unless_missing(wire: Wire) -> Any:
-    """A reply; an exception, not raised, if the script is missing: others are behind it."""
+    """A reply; the word NoScriptError if the script is missing: others are behind it.
+
+    Not the exception itself, which would keep our callers' objects by its traceback.
+    """
     try:
         return wire.receive()
-    except NoScriptError as error:
-        return error
+    except NoScriptError:
+        return NoScriptError
 
 
 def read_streams(streams: Mapping[str, str], milliseconds: int, count: int = 1) -> bytes:
@@ -200,9 +203,9 @@ class Client:
             raise
         finally:
             self.busy -= 1
-        if isinstance(reply, NoScriptError):
-            return self._recover(script, packet, reply), None
-        return reply, None if any(isinstance(one, NoScriptError) for one in found) else found
+        if reply is NoScriptError:
+            return self._recover(script, packet, NoScriptError()), None
+        return reply, None if NoScriptError in found else found
 
     def calls(self, batch: list[tuple[Bound, tuple[Argument, ...]]]) -> list[Reply]:
         """Run several scripts in one round trip. Each is atomic, not the batch."""
