@@ -115,10 +115,10 @@ PLANTS = {
     ),
     "handing over keeps the fence": Plant(
         "sem/release",
-        "local next_fence = s[4] + 1",
+        "local next_fence = fence + 1",
         LOCKS,
         "fence",
-        "local next_fence = s[4] + 0",
+        "local next_fence = fence + 0",
     ),
     "the deposed is not remembered": Plant(
         "sem/bury",
