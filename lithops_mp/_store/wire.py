@@ -5,11 +5,8 @@ and selects the database, and says what an error reply means. Requests and
 replies then go straight over its socket and through hiredis: ``bench/`` shows
 what redis-py's own way costs, most of it for a process that has just been woken.
 
-Before a read we poll. That is also the time limit, but above all a process that
-sleeps in recv on a Unix socket is woken twice: Linux wakes whoever sleeps on the
-socket when the server takes a request out of it, reader or not, and only poll
-says what it waits for. A write is not polled, as Python's time limit would have
-it: its limit is the socket's own (SO_SNDTIMEO).
+A time limit is the socket's own (SO_RCVTIMEO, SO_SNDTIMEO): Python's would poll before
+every read and write. We poll only for what comes unasked, and may not come.
 """
 
 from __future__ import annotations
@@ -40,7 +37,6 @@ class Wire:
     def __init__(self, connection: Any, silence: float) -> None:
         self._connection = connection
         self._silence = silence
-        self._limit = silence * 1000
         self._sock: Any = None
         self._reader: Any = None
         self._ready: Callable[[float], Any] = bool
@@ -54,6 +50,7 @@ class Wire:
         if type(sock) is socket.socket:
             sock.settimeout(None)
             limit = struct.pack("@ll", int(self._silence), int(self._silence % 1 * 1e6))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         else:  # TLS keeps redis-py's time limit, and may have decrypted something already
             self._ready = lambda milliseconds: sock.pending() or poll.poll(milliseconds)
@@ -117,7 +114,6 @@ class Wire:
             if int(head[1:]) != view.nbytes:
                 raise OSError(f"a value of {int(head[1:])} bytes instead of {view.nbytes}")
             while view:
-                self._wait()
                 view = view[self._sock.recv_into(view) or self._closed() :]
             for _ in b"\r\n":
                 self._some(1)
@@ -125,12 +121,7 @@ class Wire:
             raise self._broken(error) from error
         return True
 
-    def _wait(self) -> None:
-        if not self._ready(self._limit):
-            raise BlockingIOError
-
     def _some(self, size: int) -> bytes:
-        self._wait()
         data: bytes = self._sock.recv(size)
         return data or self._closed()
 
