@@ -668,6 +668,38 @@ def test_queues_take_no_descriptor_and_no_thread(evidence: Evidence) -> None:
     assert descriptors() <= before[1]
 
 
+# -- the end of a program --
+
+WITHOUT_ITS_SERVER = """
+import os, signal
+import lithops_mp as mp
+from lithops_mp._store.session import current
+
+queue = mp.Queue()
+info = current().client.plain("INFO", "server").decode()
+queue.put(1)
+assert queue.get() == 1
+os.kill(int(info.partition("process_id:")[2].split()[0]), signal.SIGKILL)
+queue.put(2)
+"""
+
+
+def test_what_cannot_be_sent_at_exit_is_said_in_a_line(tmp_path: Path) -> None:
+    environ = {name: value for name, value in os.environ.items() if name != URL_VARIABLE}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_ITS_SERVER],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        cwd=tmp_path,
+        env=environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "1 message(s) could not be sent" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 # -- arrays --
 
 

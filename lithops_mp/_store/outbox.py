@@ -208,5 +208,5 @@ class Outbox:
         try:
             self.settle()
         except ServerUnavailable as error:
-            lost = len(self._waiting)
-            print(f"lithops_mp: {lost} messages could not be sent: {error}", file=sys.stderr)
+            lost = f"{len(self._waiting)} message(s) could not be sent"
+            print(f"lithops_mp: {lost}: {error}", file=sys.stderr)

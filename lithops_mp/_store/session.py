@@ -292,19 +292,20 @@ class Session:
             return
         with contextlib.suppress(ServerUnavailable):
             self.settle()
+        client = self._client  # and not .client: what could not be sent by now never will be
         if self._keeper:  # first, or it would write our record anew
             keeper.stop(self._keeper)
         if self.own_keeper:
             with contextlib.suppress(ServerUnavailable):
-                processes.finish(self.client, self.uid, 0, "")
-                processes.close(self.client, self.uid, self.ttl, "")
-                processes.forget(self.client, self.uid)
+                processes.finish(client, self.uid, 0, "")
+                processes.close(client, self.uid, self.ttl, "")
+                processes.forget(client, self.uid)
                 if self.uid == self.program:
-                    processes.stop_functions(self.client, self.program)
+                    processes.stop_functions(client, self.program)
         if self._outbox:
             self._outbox.close()
-        for client in (self.client, *self._spare):
-            client.close()
+        for one in (client, *self._spare):
+            one.close()
         if self.server:
             self.server.stop()
         if self.ledger and self.own_keeper:
