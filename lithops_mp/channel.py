@@ -221,7 +221,8 @@ class Channel(Handle):
         session = current()
         element = messages.inline(message)
         if element is None:
-            element = messages.store(session.client, self.target.ref, message)
+            # Nobody sees it there before it is put: what was put before may wait.
+            element = messages.store(session._client, self.target.ref, message)
         session.outbox.put(self, element)
 
     def refused(self, reply: list[Any]) -> None:

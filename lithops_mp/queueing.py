@@ -12,12 +12,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ._store import keys
-from ._store.commands import Block, Call, Watch
+from ._store.commands import Call, Watch
 from ._store.families import Ref
 from ._store.replies import fault
 from ._store.scripts import NO_REPLY, Argument, Bound, pack
 from .errors import ObjectExpired, VersionMismatch
-from .protocols import SEQ, Me, Steps, escaped, insist, overslept, seconds_left
+from .protocols import SEQ, Me, Steps, escaped, hear, insist, overslept, seconds_left
 
 
 def fields(
@@ -131,17 +131,12 @@ def get_on(
                 reply = yield ask
             word = reply[0]
             if word == b"QUEUED":
-                end = me.clock() + seconds_left(me, deadline)
-                hint = yield Block(mailbox, end - me.clock())
-                late = overslept(me, end)
-                if hint and hint[0] == seq and hint[1] in _BROUGHT and not late:
-                    # split at most so often, but the message may have any byte
-                    return _seen(me, Taken(seq, [b"\x1f".join(hint[2:])]))
-                old = hint is not None and hint[0] != seq and not late
+                hint = yield from hear(mailbox, seq, seconds_left(me, deadline), me)
+                if hint and hint[0] in _BROUGHT:
+                    return _brought(me, seq, hint)
+                reply = None
                 if deadline is not None and me.clock() >= deadline:
                     reply = yield Call(queue.cancel(me, "get"), (me.id, seq, 1))
-                elif not old:
-                    reply = None
                 continue
             if word == b"ITEMS":
                 if len(reply) > 1:
@@ -164,17 +159,16 @@ def get_on(
 
 
 def heard(me: Me, seq: bytes, hint: list[bytes] | None, end: float) -> Any:
-    """What the hint says that a get which sends its wait along has waited for.
+    """What the hint says that a get has listened for: :class:`Taken`, or None to ask."""
+    if hint is None or hint[0] != seq or hint[1] not in _BROUGHT or overslept(me, end):
+        return None
+    return _brought(me, seq, hint[1:])
 
-    :class:`Taken`; or what is known of the answer, for :func:`get_on`.
-    """
-    if hint is None or overslept(me, end):
-        return None
-    if hint[0] != seq:
-        return [b"QUEUED"]  # about an earlier wait; ours will come
-    if hint[1] not in _BROUGHT:
-        return None
-    return _seen(me, Taken(seq, [hint[2] if len(hint) == 3 else b"\x1f".join(hint[2:])]))
+
+def _brought(me: Me, seq: bytes, words: list[bytes]) -> Taken:
+    # A hint is split, but the message in it may have any byte.
+    message = words[1] if len(words) == 2 else b"\x1f".join(words[1:])
+    return _seen(me, Taken(seq, [message]))
 
 
 def _seen(me: Me, taken: Taken) -> Taken:
@@ -213,13 +207,12 @@ def put_on(
         if reply is None:
             reply = yield ask
         while reply[0] == b"PARKED":
-            end = me.clock() + seconds_left(me, deadline)
-            hint = yield Block(mailbox, end - me.clock())
-            if hint and hint[0] == seq and hint[1] == b"PUT":
+            hint = yield from hear(mailbox, seq, seconds_left(me, deadline), me)
+            if hint and hint[0] == b"PUT":
                 return True
             if deadline is not None and me.clock() >= deadline:
                 reply = yield Call(queue.cancel(me, "put"), (me.id, seq, 1))
-            elif hint is None or hint[0] == seq:
+            else:
                 reply = yield ask
         if reply[0] == b"PUT":
             return True
