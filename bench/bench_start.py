@@ -1,0 +1,2 @@
+"""Start."""
+NAME="start"
