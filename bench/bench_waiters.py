@@ -73,8 +73,10 @@ def run(stage: Stage) -> Table:
             return waiters
 
         case = f"{waiters:,} waiters"
-        rounds = stage.sizes.contention_rounds
-        found = stage.interleave(f"{NAME}: {case}", list(locks), rounds, once)
+        # A long line is warm from the short one, and has samples enough.
+        first = not cases
+        rounds = stage.sizes.contention_rounds if first else stage.sizes.few
+        found = stage.interleave(f"{NAME}: {case}", list(locks), rounds, once, warm_up=first)
         rows = latency_rows(NAME, case, found)
         for row in rows:
             row["x"] = waiters

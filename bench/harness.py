@@ -27,7 +27,7 @@ class Sizes(NamedTuple):
     ``window`` is the seconds of a turn that is about throughput, ``patience`` those that a
     turn of a slow contestant may take, if it can do with fewer samples. ``parties`` are the
     numbers of processes that meet or wait for an event, ``waiters`` the lengths of a line,
-    ``starts`` how many processes are started in a turn.
+    ``starts`` how many processes are started in a turn, ``few`` the rounds of what takes long.
     """
 
     rounds: int
@@ -41,17 +41,18 @@ class Sizes(NamedTuple):
     parties: tuple[int, ...]
     waiters: tuple[int, ...]
     starts: int
+    few: int
 
 
 FULL = Sizes(
     *(300, 50, 40, 10, 15, 0.5, (1, 2, 4, 8, 16)),
-    *(1.0, (2, 4, 16), (10, 100, 1000), 8),
+    *(1.0, (2, 4, 16), (10, 100, 1000), 8, 5),
 )
 QUICK = Sizes(
     *(50, 30, 8, 6, 3, 0.15, (1, 2, 4, 8, 16)),
-    *(0.1, (2, 4, 16), (10, 1000), 4),
+    *(0.1, (2, 4, 16), (10, 1000), 4, 1),
 )
-TINY = Sizes(*(2, 5, 2, 2, 2, 0.05, (1, 2)), *(0.01, (2,), (2, 8), 2))
+TINY = Sizes(*(2, 5, 2, 2, 2, 0.05, (1, 2)), *(0.01, (2,), (2, 8), 2, 1))
 
 
 @dataclass
@@ -167,6 +168,8 @@ class Stage:
         contestants: Sequence[Contestant],
         rounds: int,
         once: Callable[[Contestant, Series], int | None],
+        *,
+        warm_up: bool = True,
     ) -> list[Series]:
         """Let everybody have a turn in each round, each time beginning with another.
 
@@ -175,7 +178,7 @@ class Stage:
         """
         series = {one: Series(one.name, one.kind) for one in contestants}
         playing = list(contestants)
-        for number in range(rounds + 1):
+        for number in range(0 if warm_up else 1, rounds + 1):
             shift = number % len(playing)
             for place, one in enumerate(playing[shift:] + playing[:shift]):
                 progress(f"{self.act}{what}", number, rounds, place / len(playing))

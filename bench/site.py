@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -89,9 +90,14 @@ class Site:
         By the environment: a worker unpickles locks before it runs any of our code.
         """
         local = {"mode": "localhost", "backend": "localhost", "storage": "localhost"}
-        section = {"lithops": local, "redis": self.redis_options()}
+        local["log_level"] = "WARNING"
+        here = {"runtime": sys.executable}  # Lithops' default is whatever "python" is
+        section = {"lithops": local, "localhost": here, "redis": self.redis_options()}
         os.environ["LITHOPS_CONFIG"] = json.dumps(section)
         os.environ[URL_VARIABLE] = self.url
+        # In a checkout nothing is installed.
+        found = [str(Path(lithops_mp.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, found))
 
     def info(self) -> dict[str, str]:
         """What the server says about itself."""
