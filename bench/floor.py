@@ -234,27 +234,43 @@ class Queue:
     """Messages in batches of 32, both ways; a consumer that finds nothing waits for one."""
 
     BATCH = 32
+    #: Larger ones go alone: there is nothing to be saved, and they are not split at line ends.
+    LARGE = 10_000
 
     def __init__(self, wire: Wire, name: str) -> None:
         self._wire = wire
         self._name = name
         self._out: list[bytes] = []
         self._in: list[bytes] = []
+        self._push = packed("RPUSH", name, "").removesuffix(b"$0\r\n\r\n")
         self._some = packed("LPOP", name, self.BATCH)
         self._one = packed("BLPOP", name, 0)
 
     def put(self, obj: object) -> None:
         """Put an object; None ends a batch."""
-        self._out.append(pickle.dumps(obj))
+        message = pickle.dumps(obj)
+        if len(message) >= self.LARGE:
+            self._wire.ask(b"%b$%d\r\n%b\r\n" % (self._push, len(message), message))
+            return
+        self._out.append(message)
         if obj is None or len(self._out) == self.BATCH:
             self._wire.ask(packed("RPUSH", self._name, *self._out))
             self._out = []
 
+    def send(self, obj: object) -> None:
+        """Put an object at once."""
+        message = pickle.dumps(obj)
+        self._wire.ask(b"%b$%d\r\n%b\r\n" % (self._push, len(message), message))
+
     def get(self) -> object:
-        """The next object."""
+        """The next object, and some more for the next time if they are small."""
         if not self._in:
-            self._in = self._wire.take_some(self._some)[::-1] or [bytes(self._wire.take(self._one))]
-        return pickle.loads(self._in.pop())
+            self._in = self._wire.take_some(self._some)[::-1]
+        return pickle.loads(self._in.pop()) if self._in else self.receive()
+
+    def receive(self) -> object:
+        """The next object; nothing else."""
+        return pickle.loads(self._wire.take(self._one))
 
 
 class End:

@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m bench") -> in
     print(render(report, tables))
     for file, text in (
         (options.json, lambda: json.dumps(report, indent=1) + "\n"),
-        (options.html, lambda: page(report, headline(report), tables)),
+        (options.html, lambda: _page(report, tables)),
     ):
         if file:
             file.write(text())
@@ -122,7 +122,7 @@ Exit status: 0; 2 if there is no server to be had or the command line is wrong; 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
     subjects = "\n".join(
-        f"  {name:<12} {(module.__doc__ or '').splitlines()[0]}"
+        f"  {name:<12} {(module.__doc__ or '').splitlines()[0].replace('`', '')}"
         for name, module in SUBJECTS.items()
     )
     parser = argparse.ArgumentParser(
@@ -204,14 +204,18 @@ def run(
     report["server"] |= place.info()
     report["latency"] = latency
     print(f"server: {_server(report)}", file=sys.stderr)
-    tables = []
+    tables: list[Table] = []
+    report["seconds_of"] = {}
     with Stack() as whole:
         whole.callback(place.clean)
         stage = Stage(place, sizes, whole, Meter(place))
         for number, name in enumerate(names, 1):
             stage.act = f"[{number}/{len(names)}] "
+            began = time.monotonic()
             with Stack() as stage.stack:
-                tables.append(SUBJECTS[name].run(stage))
+                found = SUBJECTS[name].run(stage)
+                tables += [found] if isinstance(found, Table) else found
+            report["seconds_of"][name] = round(time.monotonic() - began, 1)
     report["sizes"] = sizes._asdict()
     report["left_out"] = stage.dropped
     report["seconds"] = round(time.monotonic() - started, 1)
@@ -271,6 +275,10 @@ def grid(table: Table) -> list[list[str]]:
     return cells
 
 
+def _page(report: dict[str, Any], tables: list[Table]) -> str:
+    return page(headline(report), [(table, grid(table)) for table in tables], report["left_out"])
+
+
 def _grid(table: Table) -> list[str]:
     cells = grid(table)
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -297,5 +305,5 @@ def _cell(row: dict[str, Any], column: str) -> str:
     if column == "jain":
         return f"{value:.4f}"
     if column == "requests":
-        return f"{value:.1f}" if value >= 0.05 else "0"
+        return f"{value:.1f}" if value >= 0.1 else f"{value:.2f}" if value >= 0.005 else "0"
     return f"{value:.1f}" if value < 1000 else f"{value:,.0f}"

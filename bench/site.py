@@ -175,8 +175,7 @@ def surroundings() -> dict[str, Any]:
     return {
         "version": lithops_mp.__version__,
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "commit": _git("rev-parse", "HEAD"),
-        "changed_since": bool(_git("status", "--porcelain", "--", "lithops_mp", "lua", "bench")),
+        **_commit(),
         "machine": {
             "cpu": _cpu(),
             "cores": len(os.sched_getaffinity(0))
@@ -188,6 +187,18 @@ def surroundings() -> dict[str, Any]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "libraries": {name: version for name in LIBRARIES if (version := _version(name))},
     }
+
+
+def _commit() -> dict[str, Any]:
+    """Of a checkout; of an installed package, if it was installed from a repository."""
+    here = Path(__file__).parent
+    if here.name == "bench":
+        changed = _git("status", "--porcelain", "--", "lithops_mp", "lua", "bench")
+        return {"commit": _git("rev-parse", "HEAD"), "changed_since": bool(changed)}
+    found: dict[str, Any] = {}
+    with contextlib.suppress(metadata.PackageNotFoundError, ValueError):
+        found = json.loads(metadata.distribution("lithops-mp").read_text("direct_url.json") or "{}")
+    return {"commit": found.get("vcs_info", {}).get("commit_id", ""), "changed_since": False}
 
 
 def _git(*words: str) -> str:
