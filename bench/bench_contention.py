@@ -67,7 +67,8 @@ def _case(stage: Stage, processes: int) -> list[dict[str, Any]]:
     rounds = stage.sizes.contention_rounds
     case = "alone" if processes == 1 else f"{processes} processes"
     what = f"{NAME}: {case}"
-    found = stage.interleave(what, list(stage.locks), rounds, once)
+    warm_up = processes == stage.sizes.processes[0]
+    found = stage.interleave(what, list(stage.locks), rounds, once, warm_up=warm_up)
     rows = compared(NAME, case, found, GOAL, more_is_better=True)
     for row, series in zip(rows, found, strict=True):
         row["x"] = processes

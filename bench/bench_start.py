@@ -19,6 +19,7 @@ import pickle
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,8 @@ from .site import Site
 NAME = "start"
 GOAL = Goal(5)
 FIRST = Goal(1.3)
+# Whoever is not ready by then never will be.
+PATIENCE = 15.0
 PROGRAM = Path(__file__).with_name("first.py")
 
 # Makes a process that is not started yet.
@@ -52,7 +55,7 @@ class Job:
         """Hand it out."""
         self._wire.ask(self._push)
 
-    def join(self) -> None:
+    def join(self, patience: float) -> None:
         """Wait until a worker says that its child has ended."""
         self._wire.block(self._wait)
 
@@ -100,9 +103,7 @@ def run(stage: Stage) -> Table:
         (
             Contestant("floor", FLOOR, functools.partial(_floor, count)),
             Contestant("lithops_mp", OURS, _ours),
-            Contestant(
-                "multiprocessing", LOCAL, lambda *_: lambda: SPAWN.Process(target=nothing)
-            ),
+            Contestant("multiprocessing", LOCAL, lambda *_: lambda: SPAWN.Process(target=nothing)),
             Contestant("lithops", PEER, _lithops, needs="lithops"),
         )
     )
@@ -140,8 +141,11 @@ def _start(maker: Maker, count: int) -> float:
     for process in processes:
         process.start()
     for process in processes:
-        process.join()
-    return (time.perf_counter() - start) / count * 1e6
+        process.join(PATIENCE)
+    taken = time.perf_counter() - start
+    if taken > PATIENCE:
+        raise TimeoutError(f"hung: no end after {PATIENCE:.0f} s")
+    return taken / count * 1e6
 
 
 def _first(stage: Stage) -> list[dict[str, Any]]:
@@ -152,10 +156,14 @@ def _first(stage: Stage) -> list[dict[str, Any]]:
         start = time.perf_counter()
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as program:
             assert program.stdout is not None
-            if not any(line == "joined\n" for line in program.stdout):
-                raise RuntimeError(f"{' '.join(words[1:3])} failed; what it said is above")
+            limit = threading.Timer(PATIENCE, program.kill)
+            limit.start()
+            joined = any(line == "joined\n" for line in program.stdout)
             taken = (time.perf_counter() - start) * 1e6
             program.communicate()
+            limit.cancel()
+        if not joined:
+            raise RuntimeError(f"{' '.join(words[1:3])} failed or hung; what it said is above")
         series.samples.append(taken)
         series.rounds.append(taken)
         return 1

@@ -39,7 +39,7 @@ class Post:
         self._opened: dict[str, Any] = {}
 
     def object(self, contestant: str, name: str = "") -> Any:
-        """A contestant's shared object, opened at first use; that of another name than its first."""
+        """A contestant's shared object, opened at first use; or another one that has a name."""
         key = f"{name} of {contestant}" if name else contestant
         if key not in self._opened:
             opener, shared = self._handles[key]

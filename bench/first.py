@@ -1,6 +1,6 @@
 """A program that starts one process, waits for its end and says so: ``bench_start.py`` runs it.
 
-    python bench/first.py CONTESTANT URL
+python bench/first.py CONTESTANT URL
 """
 
 from __future__ import annotations

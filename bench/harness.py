@@ -49,7 +49,7 @@ FULL = Sizes(
     *(1.0, (2, 4, 16), (10, 100, 1000), 8, 5),
 )
 QUICK = Sizes(
-    *(50, 30, 8, 6, 3, 0.15, (1, 2, 4, 8, 16)),
+    *(50, 30, 6, 6, 3, 0.1, (1, 2, 4, 8, 16)),
     *(0.1, (2, 4, 16), (10, 1000), 4, 1),
 )
 TINY = Sizes(*(2, 5, 2, 2, 2, 0.05, (1, 2)), *(0.01, (2,), (2, 8), 2, 1))
@@ -106,9 +106,7 @@ class Stage:
     where in the run we are, for whoever watches.
     """
 
-    def __init__(
-        self, site: Site, sizes: Sizes, whole: Stack, meter: Meter | None = None
-    ) -> None:
+    def __init__(self, site: Site, sizes: Sizes, whole: Stack, meter: Meter | None = None) -> None:
         self.site = site
         self.sizes = sizes
         self.whole = self.stack = whole
@@ -142,7 +140,9 @@ class Stage:
         """Worker processes that have all the locks, and what else everyone has."""
         size = max(*self.sizes.processes, *self.sizes.parties) + 1  # one sets the event
         print(f"{self.act}starting {size} workers", file=sys.stderr, flush=True)
-        made = {name: self.make(some, self.whole) for name, some in crew_objects(self.sizes.parties)}
+        made = {
+            name: self.make(some, self.whole) for name, some in crew_objects(self.sizes.parties)
+        }
         crew = Crew(self.site, size, self.locks, made)
         self.whole.callback(crew.close)
         return crew

@@ -6,12 +6,15 @@ import contextlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
+from multiprocessing import util
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -89,12 +92,18 @@ class Site:
 
         By the environment: a worker unpickles locks before it runs any of our code.
         """
-        local = {"mode": "localhost", "backend": "localhost", "storage": "localhost"}
-        local["log_level"] = "WARNING"
+        local: dict[str, Any] = {
+            "mode": "localhost",
+            "backend": "localhost",
+            "storage": "localhost",
+        }
+        # Its cleaner would come after us; the folder is deleted as a whole.
+        local |= {"log_level": "WARNING", "data_cleaner": False}
         here = {"runtime": sys.executable}  # Lithops' default is whatever "python" is
         section = {"lithops": local, "localhost": here, "redis": self.redis_options()}
         os.environ["LITHOPS_CONFIG"] = json.dumps(section)
         os.environ[URL_VARIABLE] = self.url
+        _own_folder()
         # In a checkout nothing is installed.
         found = [str(Path(lithops_mp.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, found))
@@ -162,6 +171,18 @@ def site(url: str | None, latency: float = 0.0) -> Site:
 
 # Kept: a proxy is gone with its standard input.
 _proxies: list[Proxy] = []
+
+
+def _own_folder() -> None:
+    """Let Lithops have a folder for temporary files that no other program uses.
+
+    Each program that uses Lithops on this machine puts a copy of Lithops there anew, under
+    the hands of the functions of others, which then fail.
+    """
+    folder = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="lmp-bench-")
+    tempfile.tempdir = None  # it is asked for again
+    # After all that is done at the end by anybody else.
+    util.Finalize(None, shutil.rmtree, (folder, True), exitpriority=-1000)
 
 
 def _unix(s: Settings, path: str) -> str:
