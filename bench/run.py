@@ -61,8 +61,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m bench") -> in
     if options.server:
         os.environ["LITHOPS_MP_SERVER"] = options.server
     names = [name for name in SUBJECTS if name in (options.only or SUBJECTS)]
+    sizes: Sizes = options.sizes
+    if options.latency:  # it is most of every figure, and the same for all
+        sizes = sizes._replace(rounds=max(2, sizes.rounds // 5))
     try:
-        report, tables = run(options.sizes, names, options.redis, options.latency)
+        report, tables = run(sizes, names, options.redis, options.latency)
     except (ConfigurationError, ServerUnavailable) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
