@@ -383,6 +383,7 @@ def _become(settings: Settings, uid: str, spec: dict[str, Any], ledger: Ledger) 
     atexit.register(logging.shutdown)
     atexit.register(util._exit_function)  # type: ignore[attr-defined]
     weakref.finalize._registry.clear()  # type: ignore[attr-defined]
+    util._finalizer_registry.clear()  # type: ignore[attr-defined]
     weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL if number != signal.SIGPIPE else signal.SIG_IGN)
