@@ -683,8 +683,9 @@ def test_queues_take_no_descriptor_and_no_thread(evidence: Evidence) -> None:
     for number, queue in enumerate(many):
         queue.put(number)
     assert [queue.get() for queue in many] == list(range(50))
-    assert threading.active_count() <= before[0]
-    assert descriptors() <= before[1]
+    # One each would be 50 more; a connection of an earlier test may come or go meanwhile.
+    assert threading.active_count() < before[0] + 5
+    assert descriptors() < before[1] + 5
 
 
 # -- the end of a program --
