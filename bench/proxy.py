@@ -92,12 +92,18 @@ class _Door(_Side):
             super().connection_lost(error)
 
 
+def short_folder(prefix: str) -> str:
+    """A new temporary folder in which sockets can be made: their paths have 100 letters or so."""
+    usual = tempfile.gettempdir()
+    return tempfile.mkdtemp(prefix=prefix, dir=usual if len(usual) < 50 else "/tmp")
+
+
 def main(place: str, where: str, delay: str) -> None:
     """Pass on until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for whoever started us, who says when
     loop = asyncio.SelectorEventLoop(_Selector())
     asyncio.set_event_loop(loop)
-    folder = tempfile.mkdtemp(prefix="lithops_mp-bench-")
+    folder = short_folder("lmp-proxy-")
     try:
 
         def connect(factory: Any) -> Any:

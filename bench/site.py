@@ -24,7 +24,7 @@ from lithops_mp._store.settings import URL_VARIABLE, Settings, from_url
 from lithops_mp.errors import ConfigurationError
 
 from .floor import Wire, packed
-from .proxy import Proxy
+from .proxy import Proxy, short_folder
 
 LIBRARIES = ("lithops", "redis", "hiredis", "python-redis-lock", "pottery")
 
@@ -179,7 +179,7 @@ def _own_folder() -> None:
     Each program that uses Lithops on this machine puts a copy of Lithops there anew, under
     the hands of the functions of others, which then fail.
     """
-    folder = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="lmp-bench-")
+    folder = os.environ["TMPDIR"] = short_folder("lmp-bench-")
     tempfile.tempdir = None  # it is asked for again
     # After all that is done at the end by anybody else.
     util.Finalize(None, shutil.rmtree, (folder, True), exitpriority=-1000)
