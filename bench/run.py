@@ -257,10 +257,12 @@ def _server(report: dict[str, Any]) -> str:
 
 
 def columns_of(table: Table) -> list[str]:
-    """A table's columns; round trips where they were counted, before what is compared."""
+    """A table's columns, with those that every table has whose rows have them."""
     columns = list(table.columns)
-    if any(row.get("requests") is not None for row in table.rows):
-        columns.insert(columns.index("to_floor"), "requests")
+    place = columns.index("to_floor")
+    for column, where in (("to_best_peer", place + 1), ("requests", place)):
+        if column not in columns and any(row.get(column) is not None for row in table.rows):
+            columns.insert(where, column)
     return columns
 
 
