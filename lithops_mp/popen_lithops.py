@@ -522,6 +522,15 @@ class Functions:
                 cls._mine[runtime] = cls(found, runtime)
             return cls._mine[runtime]
 
+    def most(self) -> int | None:
+        """How many functions the backend runs at once; None on this machine."""
+        if self.local:
+            return None
+        from lithops.config import default_config
+
+        settings = default_config(config_data=self.lithops_config)
+        return int(settings[settings["lithops"]["backend"]]["max_workers"])
+
     def kind(self, modules: list[str]) -> str:
         """Which functions can run a process: elsewhere, those that have its modules."""
         return self.runtime if self.local else keys.digest(f"{self.runtime} {modules}")

@@ -10,6 +10,7 @@ very same bytes are sent on a new one: redis-py's own retries stay off.
 
 from __future__ import annotations
 
+import select
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -92,6 +93,8 @@ class Client:
         # Above 0 in the middle of a request: a signal's handler, which runs on
         # the same thread, must take another client then.
         self.busy = 0
+        #: A file descriptor that ends a wait for hints when it is ready to be read.
+        self.wake: int | None = None
         self._seq = 0
         self._lost = False
         self._ear: Wire | None = None  # where hints are heard of
@@ -285,8 +288,17 @@ class Client:
     def block(self, mailbox: str, seconds: float) -> Reply | None:
         """Wait for a hint; None if none came or the connection broke."""
         seconds = max(0.001, min(seconds, BLOCK_LIMIT))
+        packet = command("BLPOP", mailbox, f"{seconds:.3f}")
         try:
-            reply = self._exchange(command("BLPOP", mailbox, f"{seconds:.3f}"))
+            if self.wake is not None:
+                self._connection.send(packet)
+                self.round_trips += 1
+                if self.wake in select.select([self._connection, self.wake], [], [])[0]:
+                    self._connection.disconnect()
+                    return None
+                reply = self._connection.receive()
+            else:
+                reply = self._exchange(packet)
         except _BROKEN:
             self._connection.disconnect()
             return None
