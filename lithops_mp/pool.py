@@ -56,7 +56,7 @@ from multiprocessing.pool import (  # type: ignore[attr-defined]
 from typing import Any
 
 from . import config, messages, pooling
-from ._store.client import Client
+from ._store.client import Client, Woken
 from ._store.families import Step
 from ._store.replies import fault
 from ._store.session import current
@@ -166,7 +166,7 @@ class PoolWorker(Process):
 
     @property
     def _begun(self) -> bool:
-        return self._popen is not None  # type: ignore[attr-defined, no-any-return]
+        return self._popen is not None  # type: ignore[attr-defined]
 
     @property
     def sentinel(self) -> int:
@@ -177,9 +177,9 @@ class PoolWorker(Process):
 
     @property
     def ident(self) -> int | None:
-        """The process id; waits until the worker runs."""
+        """The process id; waits until the worker runs. 0 if it was ended before."""
         self._crew.begin(self)
-        return super().ident
+        return super().ident or 0
 
     pid = ident
 
@@ -496,8 +496,6 @@ class Tasks:
             self.shop.let_go()
 
 
-
-
 class Results:
     """The queue that comes from the workers, and news of them.
 
@@ -508,6 +506,7 @@ class Results:
         self._tasks = tasks
         self._ready: collections.deque[Any] = collections.deque()
         self._bell = Bell()
+        self._got = 0
         self._client: Client | None = None
 
     def open(self) -> None:
@@ -549,8 +548,12 @@ class Results:
         else:
             assert self._client
             try:
-                steps = pooling.take(self._tasks.shop.keys, self._client, MOST)
-                self._ready.extend(self._client.run(steps))
+                steps = pooling.take(self._tasks.shop.keys, self._client, self._got, MOST)
+                found = self._client.run(steps)
+                self._got += len(found)
+                self._ready.extend(found)
+            except Woken:
+                pass
             except Exception as error:
                 self._tasks.fail(error)
 
@@ -616,13 +619,17 @@ class Pool(_mp.Pool):
         if processes is None:
             processes = Functions.mine().most()
         super().__init__(
-            processes, initializer, initargs, maxtasksperchild, Backstage(context)  # type: ignore[arg-type]
+            processes,
+            initializer,
+            initargs,
+            maxtasksperchild,
+            Backstage(context),
         )
 
     # What CPython's Pool asks of its subclasses.
 
     @staticmethod
-    def Process(ctx: Any, *args: Any, **kwds: Any) -> Any:  # type: ignore[override]
+    def Process(ctx: Any, *args: Any, **kwds: Any) -> Any:
         """A worker, which starts when it is needed."""
         crew = kwds["args"][0].crew
         kind = ctx.Process

@@ -9,7 +9,7 @@ tasks and takes results, each batch acknowledged by asking for the next one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgpack
 
@@ -26,7 +26,7 @@ def fields(size: int, retries: int, owner: str) -> dict[str, Argument]:
 
     A task runs again when a worker has died with it, but not more than ``retries`` times.
     """
-    given: dict[str, Argument] = {"taker": "", "closed": 0, "size": size}
+    given: dict[str, Argument] = {"taker": "", "gone": 0, "closed": 0, "size": size}
     return {**given, "retries": retries, "owner": owner}
 
 
@@ -119,13 +119,17 @@ def tell(pool: PoolKeys, me: Me, element: bytes) -> Steps:
         raise fault(reply, "pool")
 
 
-def take(pool: PoolKeys, me: Me, want: int) -> Steps:
-    """Results, as soon as there are some, and news of workers; none if none came for a while."""
+def take(pool: PoolKeys, me: Me, got: int, want: int) -> Steps:
+    """Results, as soon as there are some, and news of workers.
+
+    ``got`` is how many there have been before, all in all: those are done with.
+    """
     seq = me.stamp()
-    reply = yield Call(pool.take, (me.id, seq, want))
-    if reply[0] == b"EMPTY":
+    ask = Call(pool.take, (me.id, seq, got, want))
+    reply = yield ask
+    while reply[0] == b"EMPTY":
         yield from hear(pool.mailbox(me), seq, SAFETY, me)
-        return []
+        reply = yield ask
     if reply[0] != b"RESULTS":
         raise fault(reply, "pool")
     return reply[1:]

@@ -15,8 +15,7 @@ import pickle
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing import ProcessError
-from multiprocessing import pool as _mp
+from multiprocessing import ProcessError, pool
 from typing import Any, NamedTuple
 
 from . import messages, pooling
@@ -26,6 +25,8 @@ from ._store.session import current
 from .errors import ObjectExpired
 from .handle import Handle
 from .pooling import PoolKeys
+
+_mp: Any = pool  # also what its stub leaves out
 
 # Tasks that are taken at once, at most, and bytes, by the size of the last ones.
 MOST = 256
@@ -134,7 +135,7 @@ class Workplace:
         try:
             message = messages.dumps(what)
         except Exception as error:
-            message = messages.dumps(_mp.MaybeEncodingError(error, what))  # type: ignore[attr-defined]
+            message = messages.dumps(_mp.MaybeEncodingError(error, what))
         uid = self._session.uid.encode()
         element = b"%b%b:%b" % (letter, uid, self._element(message))
         self._client.run(pooling.tell(self._shop.keys, self._client, element))
@@ -292,15 +293,14 @@ class Workplace:
 
 
 def _with_traceback(error: Exception) -> Any:
-    return _mp.ExceptionWithTraceback(error, error.__traceback__)  # type: ignore[attr-defined]
+    return _mp.ExceptionWithTraceback(error, error.__traceback__)
 
 
 def work(shop: Shop, terms: Terms, wrap_exception: bool) -> None:
     """The life of a worker: what its process runs."""
     place = Workplace(shop, terms)
-    loop: Any = _mp.worker  # type: ignore[attr-defined]
     try:
-        loop(place, place, place.begin, (), terms.maxtasks, wrap_exception)
+        _mp.worker(place, place, place.begin, (), terms.maxtasks, wrap_exception)
         place.leave()
     except ObjectExpired:
         # The program, which is told the same, says so.

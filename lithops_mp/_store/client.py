@@ -81,6 +81,10 @@ def read_streams(streams: Mapping[str, str], milliseconds: int, count: int = 1) 
     return command(*head, *streams.keys(), *streams.values())
 
 
+class Woken(Exception):
+    """Somebody in this process has something for who waits for the server."""
+
+
 class Client:
     """A connection and the name its requests carry. Not for two threads at once."""
 
@@ -93,7 +97,7 @@ class Client:
         # Above 0 in the middle of a request: a signal's handler, which runs on
         # the same thread, must take another client then.
         self.busy = 0
-        #: A file descriptor that ends a wait for hints when it is ready to be read.
+        #: A file descriptor that ends a wait for hints, by Woken, when it is ready to be read.
         self.wake: int | None = None
         self._seq = 0
         self._lost = False
@@ -293,9 +297,9 @@ class Client:
             if self.wake is not None:
                 self._connection.send(packet)
                 self.round_trips += 1
-                if self.wake in select.select([self._connection, self.wake], [], [])[0]:
-                    self._connection.disconnect()
-                    return None
+                if self.wake in select.select([self.fileno(), self.wake], [], [])[0]:
+                    self._connection.disconnect()  # an answer may be on its way
+                    raise Woken
                 reply = self._connection.receive()
             else:
                 reply = self._exchange(packet)

@@ -8,6 +8,10 @@
 --- @include queue
 local state, blobs, element = KEYS[1], KEYS[2], ARGV[1]
 local s = redis.call('HMGET', state, 'fmt', 'ttl')
-if s[1] ~= 'pool/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
+if s[1] ~= 'pool/1' then
+  if s[1] then return {'VERSION', s[1]} end
+  discard(state, blobs, element)
+  return {'GONE'}
+end
 keep(state, blobs, element, s[2])
 return {'OK'}
