@@ -30,10 +30,12 @@ import collections
 import contextlib
 import hashlib
 import pickle
+import sys
 import threading
+import time
 import types
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing import ProcessError
 from multiprocessing import connection as _connection
 from multiprocessing import pool as _mp
@@ -53,15 +55,15 @@ from multiprocessing.pool import (  # type: ignore[attr-defined]
     RemoteTraceback,
     ThreadPool,
 )
-from typing import Any
+from typing import Any, NamedTuple
 
-from . import config, messages, pooling
+from . import config, details, messages, pooling
 from ._store.client import Client, Woken
 from ._store.families import Step
 from ._store.replies import fault
 from ._store.session import current
 from .errors import WorkerLost
-from .popen_lithops import Functions, modules_of
+from .popen_lithops import Functions, draw, modules_of
 from .process import Process
 from .reduction import ProcessPickler
 from .workplace import CALLS, FUNCTIONS, Shop, Terms, task_of, work
@@ -90,6 +92,9 @@ AHEAD_BYTES = 64 << 20
 
 # Results that are taken at once, at most.
 MOST = 500
+
+# Tasks whose times are kept, at most, for EXPORT_EXECUTION_DETAILS.
+RECORDS = 100_000
 
 # So many workers in a row may fail to begin, none getting ready in between, before the
 # pool is broken: a failure may be one machine's, three are the initializer's.
@@ -141,6 +146,7 @@ class PoolWorker(Process):
 
     def __init__(self, crew: Crew, method: str | None) -> None:
         super().__init__(target=work)
+        self._exports = False  # the pool says when its tasks ran
         self._crew = crew
         self._method = method
         self._starting = threading.RLock()
@@ -313,6 +319,19 @@ class Crew:
         self._wake.set()
 
 
+class Sent(NamedTuple):
+    """A task that was sent: its size, its function, when."""
+
+    size: int
+    function: Any
+    at: float
+
+    @property
+    def name(self) -> str:
+        """What its function is called."""
+        return str(getattr(self.function, "__qualname__", self.function))
+
+
 class Tasks:
     """The queue that leads to the workers."""
 
@@ -331,8 +350,10 @@ class Tasks:
         self._names: set[bytes] = set()
         self._known: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictionary()
         self._last: tuple[int, Any, bytes] = (-1, None, b"")
-        #: What was sent and has no result yet: (job, number) -> bytes, what to call it.
-        self.outstanding: dict[tuple[int, int], tuple[int, str]] = {}
+        #: What was sent and has no result yet.
+        self.outstanding: dict[tuple[int, int], Sent] = {}
+        #: When tasks ran, if that is asked for.
+        self.details: dict[str, details.Stats] | None = None
         self._bytes = 0
         self._lock = threading.RLock()
         self._room = threading.Condition(self._lock)
@@ -355,13 +376,18 @@ class Tasks:
         if initializer is not None:
             self._initializer = self._store((initializer, tuple(initargs)))
         self._maxtasks = maxtasks
+        self._made = time.time()
+        if details.wanted():
+            self.details = {}
         self.results.open()
         self.is_open = True
 
     def terms(self) -> tuple[Any, ...]:
         """What a worker that begins is told."""
         modules = None if self._local else frozenset(self._modules)
-        return self.shop, Terms(self._initializer, self._maxtasks, modules, self._idle), True
+        timed = self.details is not None
+        given = Terms(self._initializer, self._maxtasks, modules, self._idle, timed)
+        return self.shop, given, True
 
     # -- what CPython's task handler calls --
 
@@ -389,7 +415,7 @@ class Tasks:
                 raise self.broken
             if self._stopped:
                 return
-            self.outstanding[job, i] = len(element), getattr(function, "__qualname__", "")
+            self.outstanding[job, i] = Sent(len(element), function, time.time())
             self._bytes += len(element)
         self._session.outbox.put(self, element)
         if self.crew.count < self.crew.size:
@@ -450,17 +476,17 @@ class Tasks:
 
     # -- ends --
 
-    def settle(self, job: int, i: int) -> str | None:
-        """A task has its result: what to call it. None if it had one before."""
+    def settle(self, job: int, i: int) -> Sent | None:
+        """A task has its result. None if it had one before."""
         with self._lock:
             crowded = self._is_crowded()
             found = self.outstanding.pop((job, i), None)
             if found is None:
                 return None
-            self._bytes -= found[0]
+            self._bytes -= found.size
             if crowded:
                 self._room.notify()
-            return found[1]
+            return found
 
     def fail(self, error: BaseException) -> None:
         """The pool is broken: whatever has no result yet raises this."""
@@ -489,11 +515,58 @@ class Tasks:
         with contextlib.suppress(ProcessError):  # the server may be what is broken
             self._session.client.run(pooling.close(self.shop.keys, drop))
 
+    def note_times(self, job: int, i: int, task: Sent, times: Sequence[str]) -> None:
+        """When a task ran, if its worker says so."""
+        if self.details is not None and times and len(self.details) < RECORDS:
+            began, ended = map(float, times)
+            known = details.Times(self._made, task.at, began, ended, time.time())
+            self.details[f"{job}.{i}"] = known.stats(name=task.name)
+
+    def export(self) -> None:
+        """Say once when tasks ran, if that is asked for."""
+        found, self.details = self.details, None
+        if found:
+            details.write(f"Pool-{self.shop.ref.ident[:8]}", found, draw)
+
     def finish(self) -> None:
         """All threads have ended: nothing of the pool is needed any more."""
         self.results.close()
+        self.export()
         if self.is_open:
             self.shop.let_go()
+
+
+class Bar:
+    """How far a call is, on the terminal: tqdm's, which comes with Lithops."""
+
+    def __init__(self, result: Any, iterable: Any) -> None:
+        from tqdm import tqdm
+
+        self._result = result
+        self._chunks = isinstance(result, MapResult)
+        things = result._value if self._chunks else iterable
+        total = len(things) if hasattr(things, "__len__") else None
+        self._bar = tqdm(total=total, unit="task")
+
+    def update(self) -> bool:
+        """Show how it stands now. False if it is done, and the line is finished."""
+        result = self._result
+        if self._chunks:
+            left = result._number_left
+            over, done = left == 0, len(result._value) - left * result._chunksize
+            # The last chunk may be a short one, and comes when it comes.
+            done = len(result._value) if over else max(0, done)
+        else:
+            over = result._index == result._length
+            done = result._index + len(result._unsorted)
+        self._bar.update(done - self._bar.n)
+        if over:
+            self.close()
+        return not over
+
+    def close(self) -> None:
+        """Finish the line."""
+        self._bar.close()
 
 
 class Results:
@@ -507,6 +580,7 @@ class Results:
         self._ready: collections.deque[Any] = collections.deque()
         self._bell = Bell()
         self._got = 0
+        self._bars: list[Bar] = []
         self._client: Client | None = None
 
     def open(self) -> None:
@@ -516,6 +590,8 @@ class Results:
 
     def close(self) -> None:
         """Nobody will ask again."""
+        for bar in self._bars:
+            bar.close()
         if self._client:
             self._client.close()
         self._bell.close()
@@ -529,8 +605,15 @@ class Results:
         self._ready.extend(found)
         self._bell.put(None)
 
+    def show(self, result: Any, iterable: Any) -> None:
+        """Show on the terminal, if it is one, how far a call is."""
+        if sys.stderr.isatty():
+            self._bars.append(Bar(result, iterable))
+
     def get(self) -> Any:
         """A task's job, its number, and (True, result) or (False, exception)."""
+        if self._bars:  # what this returned the last time has been counted by now
+            self._bars = [bar for bar in self._bars if bar.update()]
         while True:
             while self._ready:
                 found = self._ready.popleft()
@@ -560,7 +643,8 @@ class Results:
     def _open(self, element: bytes) -> Any:
         """What a result or a piece of news says; None if it is no result, or not a first one."""
         at = element.index(b":")
-        letter, name = element[:1], element[1:at].partition(b" ")[0].decode()
+        words = element[1:at].decode().split(" ")
+        letter, name = element[:1], words[0]
         crew = self._tasks.crew
         if letter == b"Y":
             crew.note_ready(name)
@@ -571,9 +655,10 @@ class Results:
             task = self._tasks.settle(job, i)
             if task is not None:
                 if letter == b"R":
+                    self._tasks.note_times(job, i, task, words[1:])
                     return job, i, self._outcome(element, at + 1)
                 why = element[at + 2 :].decode()
-                return job, i, (False, _lost(task, i, why))
+                return job, i, (False, _lost(task.name, i, why))
         return None
 
     def _outcome(self, element: bytes, at: int) -> Any:
@@ -664,3 +749,13 @@ class Pool(_mp.Pool):
             super()._terminate_pool(taskqueue, inqueue, *rest)  # type: ignore[misc]
         finally:
             inqueue.finish()
+
+    def join(self) -> None:
+        """Wait until the workers have ended; after ``close`` or ``terminate``."""
+        super().join()
+        self._inqueue.export()
+
+    def _guarded_task_generation(self, result_job: int, func: Any, iterable: Any) -> Any:
+        if config.get_parameter(config.PROGRESS_BAR):
+            self._outqueue.show(self._cache[result_job], iterable)  # type: ignore[attr-defined]
+        return super()._guarded_task_generation(result_job, func, iterable)  # type: ignore[misc]

@@ -64,13 +64,15 @@ class Terms(NamedTuple):
     """What a worker is told when it begins.
 
     ``initializer`` names it and its arguments, ``modules`` are those that its function was
-    sent with (None: all are there), ``idle`` is how many seconds it waits for a task.
+    sent with (None: all are there), ``idle`` is how many seconds it waits for a task,
+    ``timed`` whether to say when tasks ran.
     """
 
     initializer: bytes
     maxtasks: int | None
     modules: frozenset[str] | None
     idle: float | None
+    timed: bool
 
 
 class Order(NamedTuple):
@@ -114,7 +116,7 @@ class Workplace:
         self._reported = 0
         self._total = 0
         self._want = 1
-        self._since = 0.0
+        self._since = self._started = 0.0
         self._looked: object = None
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -150,6 +152,7 @@ class Workplace:
         """The next task; None if this worker is to end."""
         while (found := self._next()) is not None:
             order, kind, body = found
+            self._started = time.time()
             try:
                 if kind < 0:
                     raise body
@@ -166,8 +169,9 @@ class Workplace:
         """What a task gave. Raises what pickling that raises."""
         job, i, outcome = result
         message = messages.dumps(outcome)
+        times = b" %.6f %.6f" % (self._started, time.time()) if self._terms.timed else b""
         with self._lock:
-            self._done.append(b"R%d.%d:%b" % (job, i, self._element(message)))
+            self._done.append(b"R%d.%d%b:%b" % (job, i, times, self._element(message)))
 
     def _next(self) -> tuple[Order, int, Any] | None:
         with self._lock:

@@ -21,7 +21,7 @@ LAYERS = [
     {"_store"},
     {"protocols", "reduction", "util", "dummy", "handle"},
     {"queueing", "pooling", "messages", "memory"},
-    {"channel", "workplace"},
+    {"channel", "workplace", "details"},
     {"synchronize", "connection", "popen_lithops"},
     {"queues", "nanomsg", "sharedctypes"},
     {"process"},
