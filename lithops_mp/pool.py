@@ -147,6 +147,7 @@ class PoolWorker(Process):
     def __init__(self, crew: Crew, method: str | None) -> None:
         super().__init__(target=work)
         self._exports = False  # the pool says when its tasks ran
+        self._replaceable = True
         self._crew = crew
         self._method = method
         self._starting = threading.RLock()
@@ -349,7 +350,7 @@ class Tasks:
         self._modules: set[str] = set()
         self._names: set[bytes] = set()
         self._known: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictionary()
-        self._last: tuple[int, Any, bytes] = (-1, None, b"")
+        self._last: tuple[int, Any, tuple[bytes, bytes]] = (-1, None, (b"", b""))
         #: What was sent and has no result yet.
         self.outstanding: dict[tuple[int, int], Sent] = {}
         #: When tasks ran, if that is asked for.
@@ -374,7 +375,7 @@ class Tasks:
         self.shop = Shop.create(pooling.fields(size, retries, session.uid))
         self.crew.size = size
         if initializer is not None:
-            self._initializer = self._store((initializer, tuple(initargs)))
+            self._initializer = self._store(ProcessPickler.dumps((initializer, tuple(initargs))))
         self._maxtasks = maxtasks
         self._made = time.time()
         if details.wanted():
@@ -401,9 +402,8 @@ class Tasks:
         if function is _mp.mapstar or function is _mp.starmapstar:  # type: ignore[attr-defined]
             call = CALLS.index(function)
             ((function, args),) = args
-        name = self._name(job, function)
-        what = (args, kwds) if name else (function, args, kwds)
-        message = messages.dumps(what)
+        name, data = self._name(job, function)
+        message = messages.dumps((args, kwds) if name else (data, args, kwds))
         element = messages.inline(message)
         if element is None:
             element = messages.store(self._session._client, self.shop.ref, message)
@@ -426,24 +426,25 @@ class Tasks:
 
     # -- functions --
 
-    def _name(self, job: int, function: Any) -> bytes:
-        """What a function is kept under; empty if it is sent with the task."""
+    def _name(self, job: int, function: Any) -> tuple[bytes, bytes]:
+        """What a function is kept under; empty if it is sent with the task: its pickle, then."""
         if self._last[0] == job and self._last[1] is function:
             return self._last[2]
         # A function is what it was; other things that are called may have changed.
         fixed = isinstance(function, type) or (
             isinstance(function, types.FunctionType) and not function.__closure__
         )
-        name = self._known.get(function) if fixed else None
-        if name is None:
-            name = self._store(function)
-            if fixed:
+        name = self._known.get(function, b"") if fixed else b""
+        data = b""
+        if not name:
+            data = ProcessPickler.dumps(function)
+            name = self._store(data)
+            if fixed and name:
                 self._known[function] = name
-        self._last = job, function, name
-        return name
+        self._last = job, function, (name, data)
+        return name, data
 
-    def _store(self, what: Any) -> bytes:
-        data = ProcessPickler.dumps(what)
+    def _store(self, data: bytes) -> bytes:
         modules = [] if self._local else modules_of(data)
         self._modules.update(modules)
         body = pickle.dumps((modules, data))

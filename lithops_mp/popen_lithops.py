@@ -82,6 +82,8 @@ class Popen:
         self.future: Any = None
         self.times = [time.time()]
         self._exports = getattr(process_obj, "_exports", True)
+        #: Is another one to take its place if it stands still for its lease?
+        self.replaceable = getattr(process_obj, "_replaceable", False)
         self._pid: int | None = None
         self._started = threading.Event()
         self._launch(process_obj)
@@ -404,6 +406,9 @@ class Listener:
                 self._give_up(child, "its record is gone from Redis")
             elif found == "STARTING":
                 self._check_launch(child)
+            elif found == "FROZEN" and child.replaceable:
+                ttl = self.session.ttl
+                processes.order(self.client, child.uid, "signal", signal.SIGKILL, ttl)
 
     def check(self, child: Popen, client: Client) -> str:
         """How it is, by its record. If that has ended, see to what follows; in any thread."""

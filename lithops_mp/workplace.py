@@ -158,9 +158,10 @@ class Workplace:
                     raise body
                 function = self._load(order.function) if order.function else None
                 *own, args, kwds = messages.loads(kind, body)
+                function = pickle.loads(own[0]) if own else function
                 if way := CALLS[order.call]:
-                    return order.job, order.i, way, ((function or own[0], args),), {}
-                return order.job, order.i, function or own[0], args, kwds
+                    return order.job, order.i, way, ((function, args),), {}
+                return order.job, order.i, function, args, kwds
             except Exception as error:
                 self.put((order.job, order.i, (False, _with_traceback(error))))
         return None
