@@ -347,6 +347,7 @@ class Tasks:
         self._idle: float | None = None
         self._initializer = b""
         self._maxtasks: int | None = None
+        self.retries = 0
         self._modules: set[str] = set()
         self._names: set[bytes] = set()
         self._known: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictionary()
@@ -371,8 +372,8 @@ class Tasks:
         self._local = Functions.mine().local
         idle = config.get_parameter(config.IDLE_WORKER)
         self._idle = 60 if idle is None and not self._local else idle
-        retries = config.get_parameter(config.TASK_RETRIES)
-        self.shop = Shop.create(pooling.fields(size, retries, session.uid))
+        self.retries = config.get_parameter(config.TASK_RETRIES)
+        self.shop = Shop.create(pooling.fields(size, self.retries, session.uid))
         self.crew.size = size
         if initializer is not None:
             self._initializer = self._store(ProcessPickler.dumps((initializer, tuple(initargs))))
@@ -387,7 +388,8 @@ class Tasks:
         """What a worker that begins is told."""
         modules = None if self._local else frozenset(self._modules)
         timed = self.details is not None
-        given = Terms(self._initializer, self._maxtasks, modules, self._idle, timed)
+        several = self.retries > 0
+        given = Terms(self._initializer, self._maxtasks, modules, self._idle, several, timed)
         return self.shop, given, True
 
     # -- what CPython's task handler calls --
@@ -659,7 +661,7 @@ class Results:
                     self._tasks.note_times(job, i, task, words[1:])
                     return job, i, self._outcome(element, at + 1)
                 why = element[at + 2 :].decode()
-                return job, i, (False, _lost(task.name, i, why))
+                return job, i, (False, _lost(task.name, i, why, self._tasks.retries + 1))
         return None
 
     def _outcome(self, element: bytes, at: int) -> Any:
@@ -675,10 +677,11 @@ class Results:
         return messages.loads(*messages.unpack(self._client, self._tasks.shop.ref, element[at:]))
 
 
-def _lost(task: str, i: int, why: str) -> WorkerLost:
+def _lost(task: str, i: int, why: str, deaths: int) -> WorkerLost:
+    some = "a worker has" if deaths == 1 else f"{deaths} workers have"
     return WorkerLost(
-        f"the task {task}, number {i} of its call, is lost with its worker, {why}; it had been "
-        f"begun {config.TASK_RETRIES} + 1 times. It may be what ends its process"
+        f"the task {task}, number {i} of its call, is lost: {some} died with it, the last one "
+        f"{why}. It may be the task that ends its process; TASK_RETRIES is {deaths - 1}"
     )
 
 

@@ -65,13 +65,15 @@ class Terms(NamedTuple):
 
     ``initializer`` names it and its arguments, ``modules`` are those that its function was
     sent with (None: all are there), ``idle`` is how many seconds it waits for a task,
-    ``timed`` whether to say when tasks ran.
+    ``several`` whether it may have more than one in hand, whose results would be lost with
+    it; ``timed`` whether to say when tasks ran.
     """
 
     initializer: bytes
     maxtasks: int | None
     modules: frozenset[str] | None
     idle: float | None
+    several: bool
     timed: bool
 
 
@@ -224,6 +226,8 @@ class Workplace:
 
     def _wanted(self) -> int:
         """How many tasks to ask for: twice as many as long as they are quick and small."""
+        if not self._terms.several:
+            return 1
         tasks = self._hand.tasks
         quick = self._client.clock() - self._since < QUICK * len(tasks)
         small = sum(map(len, tasks)) < MOST_BYTES
