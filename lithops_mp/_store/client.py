@@ -10,6 +10,7 @@ very same bytes are sent on a new one: redis-py's own retries stay off.
 
 from __future__ import annotations
 
+import select
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -84,6 +85,10 @@ def read_streams(streams: Mapping[str, str], milliseconds: int, count: int = 1) 
     return command(*head, *streams.keys(), *streams.values())
 
 
+class Woken(Exception):
+    """Somebody in this process has something for who waits for the server."""
+
+
 class Client:
     """A connection and the name its requests carry. Not for two threads at once."""
 
@@ -96,6 +101,8 @@ class Client:
         # Above 0 in the middle of a request: a signal's handler, which runs on
         # the same thread, must take another client then.
         self.busy = 0
+        #: A file descriptor that ends a wait for hints, by Woken, when it is ready to be read.
+        self.wake: int | None = None
         self._seq = 0
         self._lost = False
         self._ear: Wire | None = None  # where hints are heard of
@@ -290,8 +297,17 @@ class Client:
     def block(self, mailbox: str, seconds: float) -> Reply | None:
         """Wait for a hint; None if none came or the connection broke."""
         seconds = max(0.001, min(seconds, BLOCK_LIMIT))
+        packet = command("BLPOP", mailbox, f"{seconds:.3f}")
         try:
-            reply = self._exchange(command("BLPOP", mailbox, f"{seconds:.3f}"))
+            if self.wake is not None:
+                self._connection.send(packet)
+                self.round_trips += 1
+                if self.wake in select.select([self.fileno(), self.wake], [], [])[0]:
+                    self._connection.disconnect()  # an answer may be on its way
+                    raise Woken
+                reply = self._connection.receive()
+            else:
+                reply = self._exchange(packet)
         except _BROKEN:
             self._connection.disconnect()
             return None

@@ -10,6 +10,7 @@ from lithops_mp._store.scripts import script
 
 from .explorer import IN_FLIGHT, Explorer, Scenario, Violation
 from .machine import Machine
+from .pools import on_pool, worker
 from .programs import (
     locker,
     maker,
@@ -59,6 +60,18 @@ SOME = on_queue(getter(2, want=3, use=1), first=("z1", "z2", "z3"), budget=2)
 IN_FLIGHT_ONLY = on_queue(putter("a1"), getter(), getter(), faults=IN_FLIGHT)
 TASKS = on_queue(putter("a1", "a2"), getter(2, task=True), joiner(), joinable=True, bound=1)
 PIPE = on_pipe(putter("a1", "a2", to=THERE, closes=HERE), getter(of=THERE, closes=THERE))
+
+TWO_TASKS = on_pool(worker(), worker(), tasks=(("a", "b"),))
+ONE_WORKER = on_pool(worker(timeout=1.0), tasks=(("a",), ("b",)))
+BUSY = on_pool(worker(want=3, busy="b"), tasks=(("a", "b", "c"),))
+MORTAL = on_pool(
+    worker(), worker(), tasks=(("a",),), program=False, faults=frozenset({"crash", "declare"})
+)
+CRASHES = on_pool(worker(), worker(), tasks=(("a",),), faults=frozenset({"crash"}))
+ONCE = on_pool(
+    worker(), worker(), tasks=(("a",),), program=False, retries=0, faults=frozenset({"crash"})
+)
+UNREAD = on_pool(worker(), worker(), tasks=(("a",),), program=False, faults=IN_FLIGHT)
 
 PLANTS = {
     "release does not look whether it was asked before": Plant(
@@ -288,6 +301,65 @@ PLANTS = {
         "I13",
         "give_back(state, waiters, items, elements, used)",
     ),
+    "tasks are added twice": Plant(
+        "pool/add",
+        "if letter then return {letter == 'P' and 'PUT' or 'STALE'} end",
+        ONE_WORKER,
+        "I17|I18",
+    ),
+    "tasks lie there although workers are idle": Plant(
+        "pool/add",
+        "deal(state, waiters, tasks)\nreturn {'PUT'}",
+        TWO_TASKS,
+        "I16",
+        "return {'PUT'}",
+    ),
+    "a step that is asked again takes more": Plant(
+        "pool/step", "if letter == 'H' then", ONE_WORKER, "conservation", "if false then"
+    ),
+    "a result that is brought again counts again": Plant(
+        "pool/report",
+        "if hand and place > hand[1] and hand[place + 1] then",
+        BUSY,
+        "I17|I18|conservation",
+        "if hand and hand[place + 1] then",
+    ),
+    "results of the dead are accepted": Plant(
+        "pool/bury", "redis.call('HSET', state, field, over)", MORTAL, "I17|conservation|ran"
+    ),
+    "a dead worker's last request takes tasks": Plant(
+        "pool/bury", "redis.call('HSET', state, 't:' .. process, over)", UNREAD, "in hand of"
+    ),
+    "what a dead worker had begun is not counted": Plant(
+        "pool/bury",
+        "return known and known[1] == seq and known[2] or 0",
+        ONCE,
+        "ran 2 times",
+        "return 0",
+    ),
+    "a task is lost with its first worker": Plant(
+        "pool/bury",
+        "if deaths > retries then",
+        CRASHES,
+        "although only",
+        "if deaths >= retries then",
+    ),
+    "a dead worker's tasks go with it": Plant(
+        "pool/bury",
+        "if task then redis.call('LPUSH', tasks, task) end",
+        CRASHES,
+        "conservation|stuck",
+    ),
+    "results that were not received go": Plant(
+        "pool/take",
+        "redis.call('LRANGE', results, 0, want - 1)",
+        ONE_WORKER,
+        "conservation|stuck",
+        "redis.call('LPOP', results, want) or {}",
+    ),
+    "a worker that has left is given tasks": Plant(
+        "pool/cancel", "redis.call('LREM', waiters, 1, client .. ':' .. seq)", ONE_WORKER, "I1|hand"
+    ),
     "a task is done twice": Plant(
         "queue/done", "if again then return again end", TASKS, "too many times"
     ),
@@ -316,6 +388,8 @@ HINTS = {
     "get": ("queue/put", "redis.call('RPUSH', mailbox,", TWO_GET),
     "put": ("queue/get", "redis.call('RPUSH', mailbox,", BOUND),
     "tasks": ("queue/done", "ring(state, stream, s[3])", TASKS),
+    "idle worker": ("pool/add", "post(state, ticket, {'TASKS', task})", BUSY),
+    "result": ("pool/step", "post(state, taker, {'READY'})", BUSY),
     "end of a pipe": ("pipe/unref", "redis.call('RPUSH', mailbox,", PIPE),
 }
 
