@@ -278,6 +278,32 @@ class ArrayModel(RuleBasedStateMachine):
     def update(self, what: str, place: int, *operands: int) -> Any:
         return getattr(self.shared, what)(place, *operands)
 
+    @rule(number=THREADS, first=PLACES, last=PLACES, at=PLACES, value=NUMBERS)
+    def section(self, number: int, first: int, last: int, at: int, value: int) -> None:
+        """Read and then write with the lock, for which it may wait."""
+        thread, place = self.free(number), self.place(at)
+        if thread is None or not self.kind or self.holder is thread:
+            return
+        start, stop = sorted((self.place(first), self.place(last)))
+        places, other = range(start, stop + 1), range(place, place + 1)
+
+        def section() -> list[int]:
+            with self.shared.get_lock():
+                found = self.get(self.shared, places)
+                self.set(self.shared, other, [value])
+                assert self.get(self.shared, other) == [value]
+            return found
+
+        def there() -> list[int]:
+            found = [self.numbers[place] for place in places]
+            self.write_here(False, other, [value])
+            return found
+
+        if self.holder:
+            self.waits(thread, section, there)
+        else:
+            assert thread.do(section) == there()
+
     # -- another process --
 
     def stranger(self) -> Stranger:
