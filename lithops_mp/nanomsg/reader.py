@@ -191,7 +191,8 @@ class Reader:
             self.fd = self.pull.fileno()
             pump().add(self.line.itself())
         session = current()
-        reply = session.client.call(self.line.read, (session.uid, self.url))
+        client = session.client
+        reply = client.call(self.line.read, (session.uid, self.url, client.id, client.stamp()))
         if reply[0] == b"TAKEN":
             return False
         if reply[0] != b"OK":
