@@ -224,11 +224,22 @@ class Client:
         if not batch:
             return []
         packets = [bound.pack(args) for bound, args in batch]
-        scripts = [bound.script for bound, _ in batch]
+        return self._several(packets, [bound.script for bound, _ in batch])
+
+    def call_after(
+        self, commands: list[tuple[Argument, ...]], bound: Bound, args: tuple[Argument, ...]
+    ) -> Reply:
+        """Run ordinary commands that may be repeated, and then a script, in one round trip."""
+        packets = [*(command(*words) for words in commands), bound.pack(args)]
+        reply: Reply = self._several(packets, [bound.script] * len(packets))[-1]
+        return reply
+
+    def _several(self, packets: list[Any], scripts: list[Script]) -> list[Any]:
         try:
-            return self._exchange_all(packets, scripts)
-        except _BROKEN as error:
-            return self._persist(packets, scripts, error)
+            try:
+                return self._exchange_all(packets, scripts)
+            except _BROKEN as error:
+                return self._persist(packets, scripts, error)
         except RedisError as error:
             raise translate(error, self.settings) from None
 
@@ -245,14 +256,7 @@ class Client:
 
     def plains(self, *commands: tuple[Argument, ...]) -> list[Any]:
         """Run several such commands in one round trip."""
-        packets = [command(*words) for words in commands]
-        try:
-            try:
-                return self._exchange_all(packets, [])
-            except _BROKEN as error:
-                return self._persist(packets, [], error)
-        except RedisError as error:
-            raise translate(error, self.settings) from None
+        return self._several([command(*words) for words in commands], [])
 
     def store(self, key: str, parts: Sequence[Buffer], ttl: int, *, new: bool = False) -> None:
         """Write a value that is in parts, without joining them; ``ttl`` in ms.
