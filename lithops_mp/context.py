@@ -141,8 +141,19 @@ class LithopsContext(_mp.BaseContext):
 
         return Array(typecode_or_type, size_or_initializer, lock=lock, ctx=self.get_context())
 
+    def Pool(
+        self,
+        processes: int | None = None,
+        initializer: Any = None,
+        initargs: Any = (),
+        maxtasksperchild: int | None = None,
+    ) -> Any:
+        """A pool of workers."""
+        from .pool import Pool
+
+        return Pool(processes, initializer, initargs, maxtasksperchild, context=self.get_context())
+
     Manager = _later("Manager")
-    Pool = _later("Pool")
 
     def freeze_support(self) -> None:
         """Nothing to do: functions run an interpreter, not this executable."""

@@ -38,6 +38,10 @@ class LockLost(ProcessError):
     """
 
 
+class WorkerLost(ProcessError):
+    """A task of a pool has cost as many workers as ``TASK_RETRIES`` allows, or none can begin."""
+
+
 class OwnerDied(ProcessError):
     """The previous holder died inside its critical section (policy ``raise``)."""
 

@@ -57,6 +57,11 @@ BACKLOG = 256
 # and that a finished target's subprocesses may keep its output open.
 GRACE = 5.0
 
+# The part of its time that a function may use before what it runs is to end by itself, and
+# no less than so many seconds before.
+SHARE = 0.9
+MARGIN = 5.0
+
 # Milliseconds after which a blocked control connection is heard of in any case.
 LISTEN_MS = 5000
 
@@ -65,7 +70,9 @@ _PR_SET_PDEATHSIG = 1
 
 def host(payload: bytes) -> None:
     """Run the process the payload names, and others while there are any."""
+    began = time.monotonic()
     order: dict[str, Any] = pickle.loads(payload)
+    order["until"] = began + max(0.0, min(order["limit"] * SHARE, order["limit"] - MARGIN))
     settings = Settings.from_wire(order["settings"])
     function = keys.new_id()
     client = Client(settings, f"f{function}.0")
@@ -79,8 +86,8 @@ def host(payload: bytes) -> None:
 
 def _wait_for_another(client: Client, function: str, order: dict[str, Any]) -> str | None:
     """Offer ourselves; the next process to run, or None when it is time to go."""
-    seconds = order["idle"]
-    if not seconds:
+    seconds = min(order["idle"], order["until"] - time.monotonic())
+    if seconds <= 0:
         return None
     runtime, program = order["runtime"], order["program"]
     idle = keys.idle(program, runtime)
@@ -113,7 +120,7 @@ def _run(
         return  # the parent has given it up meanwhile
     numbered = dict(zip(map(int, found[::2]), found[1::2], strict=True))
     header, *pieces = (numbered[number] for number in sorted(numbered))
-    spec: dict[str, Any] = pickle.loads(header)
+    spec: dict[str, Any] = {**pickle.loads(header), "until": order["until"]}
     Supervisor(client, settings, uid, spec, b"".join(pieces)).run()
 
 
@@ -423,6 +430,7 @@ def _become(settings: Settings, uid: str, spec: dict[str, Any], ledger: Ledger) 
     mine.own_keeper = False
     mine.ledger = ledger
     mine.terminal = spec["terminal"]
+    mine.until = spec["until"]
     session.adopt(mine)
 
 

@@ -24,15 +24,17 @@ from lithops_mp._store import keys, session
 from lithops_mp.context import DefaultContext
 from lithops_mp.errors import ObjectExpired
 
-MODULES = ("context", "dummy", "process", "reduction", "sharedctypes", "synchronize", "util")
+MODULES = (
+    *("context", "dummy", "pool", "process", "reduction", "sharedctypes"),
+    *("synchronize", "util"),
+)
 LATER = (
     "heap",
     "managers",
-    "pool",
     "resource_sharer",
     "shared_memory",
 )
-FACTORIES = ("Manager", "Pool")
+FACTORIES = ("Manager",)
 
 
 @pytest.fixture(scope="module", autouse=True)

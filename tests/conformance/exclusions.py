@@ -16,7 +16,6 @@ import sys
 # -- parts to come --
 
 SHARED = "its subject is shared memory, which part 3 brings"
-POOL = "it needs a Pool, which a later part brings"
 MANAGER = "it needs a Manager, which a later part brings"
 
 # -- facts --
@@ -42,9 +41,7 @@ EXCLUDED = {
     "_TestProcess.test_forkserver_sigkill": FORKSERVER,
     "_TestQueue.test_no_import_lock_contention": MODULE,
     "_TestContainers": MANAGER,
-    "_TestPool": POOL,
-    "_TestPoolWorkerErrors": POOL,
-    "_TestPoolWorkerLifetime": POOL,
+    "_TestPoolWorkerLifetime.test_worker_finalization_via_atexit_handler_of_multiprocessing": OTHER,
     "_TestMyManager": MANAGER,
     "_TestRemoteManager": MANAGER,
     "_TestManagerRestart": MANAGER,
@@ -58,7 +55,6 @@ EXCLUDED = {
     "_TestImportStar": NAMES,
     "TestInvalidHandle": FD,
     "TestInitializers": MANAGER,
-    "TestStdinBadfiledescriptor.test_pool_in_process": POOL,
     "TestInvalidFamily.test_invalid_family_win32": WINDOWS,
     "TestFlags": FLAGS,
     "TestNoForkBomb": OTHER,
@@ -68,11 +64,10 @@ EXCLUDED = {
     "TestStartMethod.test_mixed_startmethod": FORK,
     "TestResourceTracker": POSIX,
     "TestSimpleQueue.test_closed": READER,
-    "TestPoolNotLeakOnFailure": POOL,
     "TestSyncManagerTypes": MANAGER,
     "TestNamedResource": OTHER,
     "MiscTestCase.test_spawn_sys_executable_none_allows_import": OTHER,
-    "MiscTestCase.test_large_pool": POOL,
+    "MiscTestCase.test_large_pool": OTHER,
     "SemLockTests": POSIX,
 }
 

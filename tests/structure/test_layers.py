@@ -20,11 +20,12 @@ LAYERS = [
     {"_version", "errors", "config", "alias"},
     {"_store"},
     {"protocols", "reduction", "util", "dummy", "handle"},
-    {"queueing", "messages", "memory"},
-    {"channel"},
+    {"queueing", "pooling", "messages", "memory"},
+    {"channel", "workplace", "details"},
     {"synchronize", "connection", "popen_lithops"},
     {"queues", "nanomsg", "sharedctypes"},
     {"process"},
+    {"pool"},
     {"context"},
     {"worker"},
     {""},  # the package itself
@@ -37,6 +38,7 @@ RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 LATE = {
     ("connection", "nanomsg"): "pynng need not be there",
     ("popen_lithops", "context"): "the default context of the program, as in CPython's popen_fork",
+    ("pool", "context"): "the default context, as in CPython's pool",
     ("popen_lithops", "worker"): "text of the function that runs on the far side",
 }
 
