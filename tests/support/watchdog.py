@@ -41,9 +41,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
+        return  # tests run in the workers, each of which has its own
     # Output is not captured yet.
     capture = config.pluginmanager.getplugin("capturemanager")
-    watchdog = Watchdog(config.getoption("--hang-limit"), os.dup(1), capture)
+    watchdog = Watchdog(config.getoption("--hang-limit"), os.dup(2), capture)
     config.pluginmanager.register(watchdog)
     watchdog.start()
 
@@ -62,6 +64,9 @@ class Watchdog(threading.Thread):
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self._expect(nodeid, self._limit)
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self._expect(nodeid, None)  # a worker may have to wait for its next test
 
     def pytest_sessionfinish(self) -> None:
         # And the interpreter's: CPython joins processes then, and we tidy up.
