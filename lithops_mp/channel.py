@@ -9,7 +9,7 @@ from multiprocessing import ProcessError
 from typing import Any
 
 from . import messages, queueing
-from ._store.client import Buffer, Client
+from ._store.client import EAGER, Buffer, Client
 from ._store.commands import Call
 from ._store.families import Ref, Step
 from ._store.replies import fault
@@ -17,7 +17,7 @@ from ._store.session import current
 from .errors import ObjectExpired
 from .handle import Handle, find
 from .messages import Message
-from .protocols import EAGER, insist
+from .protocols import insist
 
 # Messages that are taken at once, at most: as many as are used within moments.
 MOST = 256
@@ -170,7 +170,7 @@ class Channel(Handle):
         end = client.clock() + EAGER
         reply: Any
         try:
-            hint = client.hear(phrases.eager % seq, seq, EAGER)
+            hint = client.hear(phrases.eager % seq, seq)
             reply = queueing.heard(client, seq, hint, end)
             if type(reply) is queueing.Taken:
                 assert hint

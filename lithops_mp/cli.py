@@ -13,6 +13,8 @@ from typing import Any
 
 import lithops_mp as mp
 
+from . import alias
+
 INCREMENTS = 250
 ROUNDS = 3
 TOKENS = 40
@@ -156,6 +158,15 @@ def demo(processes: int) -> int:
     return 0 if right else 1
 
 
+def _add_redis(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--redis",
+        metavar="URL",
+        help="server to use, such as redis://localhost:6379 (default: LITHOPS_MP_REDIS_URL, the "
+        "redis section of the Lithops configuration, or a private server)",
+    )
+
+
 def _verdict(right: bool) -> str:
     return "right" if right else "WRONG"
 
@@ -176,17 +187,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Runs a small program on Lithops and says who did what and how long it took.",
     )
     show.add_argument("--processes", type=int, default=4, metavar="N", help="how many (default 4)")
-    show.add_argument(
-        "--redis",
-        metavar="URL",
-        help="server to use, such as redis://localhost:6379 (default: LITHOPS_MP_REDIS_URL, the "
-        "redis section of the Lithops configuration, or a private server)",
+    _add_redis(show)
+    go = commands.add_parser(
+        "run",
+        help="a program that imports multiprocessing, unchanged",
+        usage="lithops-mp run [-h] [--redis URL] (program.py | -m module) [arguments ...]",
+        description="Runs a Python program as python does; where its own modules import "
+        "multiprocessing they get lithops_mp. The standard library and installed packages keep "
+        "CPython's.",
     )
+    go.add_argument("-m", dest="module", action="store_true", help="run a module, as python -m")
+    _add_redis(go)
+    go.add_argument("program", help="file, or with -m the module's name")
+    go.add_argument("arguments", nargs=argparse.REMAINDER, help="of the program")
     options = parser.parse_args(argv)
-    if options.processes < 1:
-        parser.error("--processes must be at least 1")
     if options.redis:
         mp.config.set_parameter(mp.config.REDIS_URL, options.redis)
+    if options.command == "run":
+        try:
+            loaded = alias.load(options.program, module=options.module)
+        except (OSError, ImportError) as error:
+            go.error(str(error))
+        alias.run(*loaded, options.arguments)
+        return 0
+    if options.processes < 1:
+        parser.error("--processes must be at least 1")
     try:
         return demo(options.processes)
     except mp.ProcessError as error:

@@ -33,7 +33,7 @@ from multiprocessing import context, process, util
 from multiprocessing.connection import wait as wait_for
 from typing import Any, ClassVar, NoReturn
 
-from . import config, details
+from . import alias, config, details
 from ._store import keys, processes
 from ._store.client import Client
 from ._store.scripts import script
@@ -233,6 +233,7 @@ class Popen:
             "environ": {k: str(v) for k, v in config.get_parameter(config.ENV_VARS).items()},
             "argv": sys.argv,
             "main": getattr(sys.modules.get("__main__"), "__file__", None),
+            "alias": alias.installed(),
             "method": method or default.get_start_method(allow_none=True),
             "log_level": logger.getEffectiveLevel() if logger else None,
             "log_to_stderr": util._log_to_stderr,  # type: ignore[attr-defined]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from multiprocessing import process as _mp
+from multiprocessing import util
 from multiprocessing.process import (  # type: ignore[attr-defined]
     AuthenticationString,
     BaseProcess,
@@ -43,6 +44,12 @@ class Process(BaseProcess):
         from .popen_lithops import Popen
 
         return Popen(process_obj)
+
+    @staticmethod
+    def _after_fork() -> None:
+        # CPython's forgets all finalizers, which it takes for its parent's. Those went
+        # before this process was unpickled (``worker``); what came with it has its own.
+        util._run_after_forkers()  # type: ignore[attr-defined]
 
     @property
     def ident(self) -> int | None:

@@ -20,6 +20,7 @@ from multiprocessing import ProcessError
 from typing import Any, NamedTuple, Protocol
 
 from ._store import keys
+from ._store.client import EAGER
 from ._store.commands import Block, Call, Command, Watch
 from ._store.replies import fault
 from ._store.scripts import NO_REPLY, Bound, script
@@ -28,10 +29,6 @@ from .errors import LockLost, ObjectExpired, VersionMismatch
 # Seconds between two looks at the state by a waiter. Only lost hints and dead
 # processes wait for it, so it trades load on the server for the time those take.
 SAFETY = 5.0
-
-# The same while we listen for the answer. Short, since nobody hears of a script that is
-# missing; the next wait is as long as any.
-EAGER = 0.25
 
 Steps = Generator[Command, Any, Any]
 

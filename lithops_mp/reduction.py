@@ -3,7 +3,9 @@ and of messages."""
 
 from __future__ import annotations
 
+import ctypes
 import io
+import operator
 import pickle
 import sys
 import types
@@ -17,6 +19,14 @@ import cloudpickle
 
 from ._store import session
 
+_CData: Any = ctypes.Structure.__base__
+_Field: Any = type(type("", (ctypes.Structure,), {"_fields_": [("field", ctypes.c_int)]}).field)  # type: ignore[attr-defined]
+
+# What ctypes calls the twins of a simple type: that with our byte order, and the other.
+_NATIVE, _FOREIGN = "__ctype_le__", "__ctype_be__"
+if sys.byteorder == "big":
+    _NATIVE, _FOREIGN = _FOREIGN, _NATIVE
+
 _registered: dict[type, Any] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
 
 
@@ -26,7 +36,8 @@ class ProcessPickler(cloudpickle.Pickler):  # type: ignore[misc]
     A method goes by its name. cloudpickle would send a class method's function by
     value, with copies of the globals it uses: the child would not see its module's.
     What is registered with ForkingPickler goes as registered; for connections and
-    sockets, which cloudpickle would take for data, that is an error.
+    sockets, which cloudpickle would take for data, that is an error. Structures and
+    arrays of ctypes go as what they are made of.
     """
 
     def reducer_override(self, obj: Any) -> Any:
@@ -38,6 +49,8 @@ class ProcessPickler(cloudpickle.Pickler):  # type: ignore[misc]
             return reduce(obj)
         elif type(obj) is types.FunctionType and obj.__globals__ is vars(sys.modules["__main__"]):
             return self._of_main(obj)
+        if isinstance(obj, type) and issubclass(obj, _CData):
+            return _reduce_ctype(obj, super().reducer_override)
         return super().reducer_override(obj)
 
     def _of_main(self, function: types.FunctionType) -> Any:
@@ -87,6 +100,28 @@ def _finish_function(function: types.FunctionType, state: Any) -> None:
     cloudpickle.cloudpickle._function_setstate(function, state)
 
 
+def _reduce_ctype(cls: Any, usual: Callable[[Any], Any]) -> Any:
+    """How a class of ctypes is pickled: ``usual`` is cloudpickle's way."""
+    native = getattr(cls, _NATIVE, cls)
+    if native is not cls:  # the twin of a simple type, with the other byte order
+        return getattr, (native, _FOREIGN)
+    if issubclass(cls, ctypes.Array) and cls == cls._type_ * cls._length_:
+        return operator.mul, (cls._type_, cls._length_)
+    how = usual(cls)
+    if not isinstance(how, tuple):
+        return how
+    state, slots = how[2]
+    state = {name: value for name, value in state.items() if not isinstance(value, _Field)}
+    if "_fields_" in state:
+        state["_fields_"] = state.pop("_fields_")  # last: it makes the fields as the rest says
+    return _class_like_its_base, (how[0], *how[1][1:]), (state, slots), *how[3:]
+
+
+def _class_like_its_base(make: Any, name: str, bases: tuple[type, ...], *more: Any) -> Any:
+    # ctypes' metaclasses have names, but no module where they can be found.
+    return make(type(bases[0]), name, bases, *more)
+
+
 class MessagePickler(ForkingPickler):
     """CPython's pickler of messages, which also knows the program's ``__main__``.
 
@@ -122,7 +157,7 @@ def _value(obj: Any) -> bytes:
     """It by value; empty if it cannot be had so."""
     if obj not in _values:
         try:
-            _values[obj] = cloudpickle.dumps(obj)
+            _values[obj] = ProcessPickler.dumps(obj)
         except Exception:
             _values[obj] = b""
     return _values[obj]

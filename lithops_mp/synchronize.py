@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import config, memory, protocols
+from ._store.client import EAGER
 from ._store.commands import Call
 from ._store.families import Ref
 from ._store.replies import fault
@@ -120,8 +121,8 @@ class SemLock(Handle):
             elif not block:
                 reply = client.call(self.keys.attempt, (client.id, seq))
             elif self._line > 0 and timeout is None:
-                end = client.clock() + protocols.EAGER
-                hint = client.hear(phrases.eager % seq, seq, protocols.EAGER)
+                end = client.clock() + EAGER
+                hint = client.hear(phrases.eager % seq, seq)
                 reply = protocols.told(client, hint, seq, end)
             else:
                 reply = client.request(self.keys.acquire.script, phrases.acquire % seq)

@@ -39,7 +39,7 @@ import weakref
 from multiprocessing import util
 from typing import Any, NoReturn
 
-from . import config, context
+from . import alias, config, context
 from ._store import keys, processes, session
 from ._store.client import SILENCE, Client
 from ._store.keeper import Pulse
@@ -390,6 +390,7 @@ def _become(settings: Settings, uid: str, spec: dict[str, Any], ledger: Ledger) 
     atexit.register(logging.shutdown)
     atexit.register(util._exit_function)  # type: ignore[attr-defined]
     weakref.finalize._registry.clear()  # type: ignore[attr-defined]
+    util._finalizer_registry.clear()  # type: ignore[attr-defined]
     weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL if number != signal.SIGPIPE else signal.SIG_IGN)
@@ -412,6 +413,8 @@ def _become(settings: Settings, uid: str, spec: dict[str, Any], ledger: Ledger) 
     if spec["main"]:
         main.__file__ = spec["main"]
     sys.modules["__main__"] = sys.modules["__mp_main__"] = main
+    if spec["alias"]:
+        alias.install()
     if spec["method"]:
         context._default_context.set_start_method(spec["method"], force=True)
     if spec["log_to_stderr"]:

@@ -46,6 +46,25 @@ def log(tmp_path: Path) -> Log:
     return Log(tmp_path / "log")
 
 
+# -- what a process puts last --
+
+
+def put_and_end(queue: Any, *others: Any) -> None:
+    queue.put("last")
+
+
+@pytest.mark.parametrize("kind", ["Queue", "JoinableQueue"])
+def test_message_of_a_process_that_ends_at_once_arrives(evidence: Evidence, kind: str) -> None:
+    """Whatever else came with it: an end of a pipe has the outbox begin before the process."""
+    queue = getattr(mp, kind)()
+    process = mp.Process(target=put_and_end, args=(queue, *mp.Pipe(), mp.Value("i")))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert queue.qsize() == 1
+    assert queue.get(timeout=PATIENCE) == "last"
+
+
 # -- the bound --
 
 
@@ -664,8 +683,9 @@ def test_queues_take_no_descriptor_and_no_thread(evidence: Evidence) -> None:
     for number, queue in enumerate(many):
         queue.put(number)
     assert [queue.get() for queue in many] == list(range(50))
-    assert threading.active_count() <= before[0]
-    assert descriptors() <= before[1]
+    # One each would be 50 more; a connection of an earlier test may come or go meanwhile.
+    assert threading.active_count() < before[0] + 5
+    assert descriptors() < before[1] + 5
 
 
 # -- the end of a program --

@@ -11,8 +11,8 @@ from support.programs import Evidence, meanwhile, program, url_of
 from support.servers import Server, eventually, running
 
 import lithops_mp as mp
-from lithops_mp import channel, protocols
-from lithops_mp._store import keys, session
+from lithops_mp import protocols
+from lithops_mp._store import client, keys, session
 from lithops_mp.connection import wait
 from lithops_mp.memory import PAGE
 
@@ -249,7 +249,7 @@ def test_quick_reader_takes_many_at_once(counts: Counts, kind: str) -> None:
 def test_get_that_waits_takes_one_and_the_first_time_two(
     counts: Counts, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channel, "EAGER", 60)  # or a slow machine would have it ask again
+    monkeypatch.setattr(client, "EAGER", 60)  # or a slow machine would have it ask again
     put: Callable[[Any], Any]
     get: Callable[[], Any]
     if kind == "Pipe":
@@ -440,7 +440,7 @@ def test_waiting_for_a_lock_and_its_data_takes_two_more_than_having_it(counts: C
 def test_where_a_line_is_expected_the_data_takes_one_more(
     counts: Counts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocols, "EAGER", 10.0)
+    monkeypatch.setattr(client, "EAGER", 10.0)
     value = mp.Value("i")
     trips: list[int] = []
 

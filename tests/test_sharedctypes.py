@@ -6,9 +6,13 @@ import array
 import ctypes
 import functools
 import operator
+import os
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +22,7 @@ from support.servers import Server, eventually, running
 import lithops_mp as mp
 from lithops_mp import sharedctypes
 from lithops_mp._store.session import current
+from lithops_mp._store.settings import URL_VARIABLE
 from lithops_mp.errors import ObjectExpired
 from lithops_mp.memory import PAGE, Region
 from lithops_mp.sharedctypes import typecode_to_type
@@ -586,3 +591,66 @@ def test_nothing_is_left_of_an_object_that_nobody_has(server: Server) -> None:
     eventually(
         lambda: (mp.Lock(), len(set(server.command("KEYS", "*")) - before) <= 4)[1], "no key"
     )
+
+
+# -- types that the program's own file defines --
+
+MAIN = """
+import ctypes
+import lithops_mp as mp
+
+class Point(ctypes.Structure):
+    _fields_ = [("x", ctypes.c_double), ("y", ctypes.c_double)]
+
+    def turned(self):
+        return Point(self.y, self.x)
+
+class Word(ctypes.Union):
+    _fields_ = [("whole", ctypes.c_uint16), ("halves", ctypes.c_uint8 * 2)]
+
+class Header(ctypes.BigEndianStructure):
+    _pack_ = 1
+    _fields_ = [("kind", ctypes.c_uint8, 3), ("length", ctypes.c_uint32)]
+
+class Record(ctypes.Structure):
+    _anonymous_ = ["word"]
+    _fields_ = [("ends", Point * 2), ("word", Word)]
+    _fields_ += [("cells", ctypes.c_int * 3 * 2), ("head", Header)]
+
+class Count(ctypes.c_long):
+    pass
+
+def child(points, record, count, foreign, queue):
+    for point in points:
+        point.x, point.y = point.y, point.x
+    with record.get_lock():
+        record.ends[1].x, record.whole, record.cells[1][2], record.head.length = 0.5, 0x0102, 7, 258
+    with count.get_lock():
+        count.value += 1
+    foreign.value = 5
+    queue.put(Point(1, 2).turned())
+
+if __name__ == "__main__":
+    points, record = mp.Array(Point, [(1, 2), (3, 4)]), mp.Value(Record)
+    count, foreign, queue = mp.Value(Count, 1), mp.Value(ctypes.c_int.__ctype_be__), mp.Queue()
+    process = mp.Process(target=child, args=(points, record, count, foreign, queue))
+    process.start()
+    got = queue.get()
+    process.join()
+    assert type(got) is Point and (got.x, got.y) == (2, 1)
+    assert [(p.x, p.y) for p in points] == [(2, 1), (4, 3)]
+    assert (record.ends[1].x, sorted(record.halves), record.cells[1][2]) == (0.5, [1, 2], 7)
+    assert record.head.length == 258 and count.value == 2 and foreign.value == 5
+    print("all is well")
+"""
+
+
+def test_types_of_the_program_itself_travel(server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(MAIN)
+    environ = {**os.environ, URL_VARIABLE: url_of(server.settings)}
+    environ["PYTHONPATH"] = os.pathsep.join(os.path.abspath(p) for p in sys.path if p)
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, env=environ, timeout=60, check=False
+    )
+    assert done.stdout == b"all is well\n", done.stderr.decode()

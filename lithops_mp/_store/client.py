@@ -38,6 +38,10 @@ T = TypeVar("T")
 # gives no other sign).
 BLOCK_LIMIT = 5.0
 
+# Seconds that a wait listens before it asks again and blocks. Short, since nobody hears of
+# a script that is missing; the next wait is as long as any.
+EAGER = 0.25
+
 # A hint is split at most so often: a message in it may have any byte.
 HINT_WORDS = 3
 SILENCE = 20.0
@@ -153,25 +157,21 @@ class Client:
             return self._persist([packet], [script], error)[0]
         raise translate(error, self.settings) from error
 
-    def hear(self, packet: bytes, seq: bytes, seconds: float) -> Reply | None:
+    def hear(self, packet: bytes, seq: bytes) -> Reply | None:
         """Run a script that answers by a hint alone, now or later, and listen for that.
 
         ``packet`` is NO_REPLY and the packed script: one round trip, and one wake-up,
         where the script's own answer would be another. The hint's words, or None if
-        none came in time, or anything went wrong (nobody hears that a script is
-        missing): asking again shows what.
+        none came for EAGER seconds, or anything went wrong (nobody hears that a script
+        is missing): asking again shows what.
         """
         self.round_trips += 1
         self.busy += 1
         try:
-            if self._ear is None:
-                self._ear = self._open()
-                self._ear.send(command("SUBSCRIBE", f"lmp:{self.id}"))
-                self._ear.receive()
+            ear = self._ear or self._subscribe()
             self._connection.send(packet)
-            end = time.monotonic() + seconds
-            while (reply := self._ear.receive(max(0.0, end - time.monotonic()))) is not None:
-                words: Reply = reply[2].split(b"\x1f", HINT_WORDS)
+            while (message := ear.listen()) is not None:
+                words: Reply = message.split(b"\x1f", HINT_WORDS)
                 if words[0] == seq:  # and not of a wait that was given up
                     return words
             return None
@@ -183,6 +183,11 @@ class Client:
             raise
         finally:
             self.busy -= 1
+
+    def _subscribe(self) -> Wire:
+        self._ear = self._open()
+        self._ear.subscribe(f"lmp:{self.id}", EAGER)
+        return self._ear
 
     def _deaf(self) -> None:
         if self._ear:

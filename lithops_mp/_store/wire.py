@@ -6,24 +6,29 @@ replies then go straight over its socket and through hiredis: ``bench/`` shows
 what redis-py's own way costs, most of it for a process that has just been woken.
 
 A time limit is the socket's own (SO_RCVTIMEO, SO_SNDTIMEO): Python's would poll before
-every read and write. We poll only for what comes unasked, and may not come.
+every read and write.
 """
 
 from __future__ import annotations
 
-import select
 import socket
 import struct
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 import hiredis
-from redis.exceptions import ConnectionError, TimeoutError
+from redis import exceptions
+from redis.exceptions import ConnectionError
+
+from .scripts import command
 
 _MORE = object()
 
 # Bytes that are read at once.
 ROOM = 16384
+
+
+def _timeval(seconds: float) -> bytes:
+    return struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
 
 
 class Wire:
@@ -39,21 +44,14 @@ class Wire:
         self._silence = silence
         self._sock: Any = None
         self._reader: Any = None
-        self._ready: Callable[[float], Any] = bool
 
     def _connect(self) -> Any:
         self._connection.connect()
         sock = self._connection._sock
-        poll = select.poll()
-        poll.register(sock, select.POLLIN)
-        self._ready = poll.poll
-        if type(sock) is socket.socket:
+        if type(sock) is socket.socket:  # TLS keeps Python's time limit, which redis-py has set
             sock.settimeout(None)
-            limit = struct.pack("@ll", int(self._silence), int(self._silence % 1 * 1e6))
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-        else:  # TLS keeps redis-py's time limit, and may have decrypted something already
-            self._ready = lambda milliseconds: sock.pending() or poll.poll(milliseconds)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self._silence))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(self._silence))
         meaning = self._connection._parser.parse_error
         self._reader = hiredis.Reader(replyError=meaning, notEnoughData=_MORE)
         self._sock = sock
@@ -69,17 +67,12 @@ class Wire:
             self.disconnect()
             raise
 
-    def receive(self, seconds: float | None = None) -> Any:
-        """The next reply. Raises the exception that stands for an error reply.
-
-        None after ``seconds`` without one, if given: of what comes unasked.
-        """
+    def receive(self) -> Any:
+        """The next reply. Raises the exception that stands for an error reply."""
         reader = self._reader
         try:
             reply = reader.gets()
             while reply is _MORE:
-                if seconds is not None and not self._ready(seconds * 1000):
-                    return None
                 reader.feed(self._some(ROOM))
                 reply = reader.gets()
         except (OSError, AttributeError, hiredis.ProtocolError) as error:
@@ -96,6 +89,30 @@ class Wire:
                 # objects, whose end somebody may wait for.
                 reply = None
         return reply
+
+    def subscribe(self, channel: str, patience: float) -> None:
+        """From now on there is nothing but what is published there (:meth:`listen`)."""
+        self.send(command("SUBSCRIBE", channel))
+        self.receive()
+        if type(self._sock) is socket.socket:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(patience))
+        else:
+            self._sock.settimeout(patience)
+
+    def listen(self) -> bytes | None:
+        """The next message; None if for ``patience`` seconds none came."""
+        reader = self._reader
+        try:
+            reply = reader.gets()
+            while reply is _MORE:
+                reader.feed(self._sock.recv(ROOM) or self._closed())
+                reply = reader.gets()
+            message: bytes = reply[2]
+            return message
+        except (BlockingIOError, TimeoutError):
+            return None
+        except (OSError, AttributeError, hiredis.ProtocolError) as error:
+            raise self._broken(error) from error
 
     def receive_into(self, view: memoryview) -> bool:
         """Read a value of exactly this size into memory, past the parser, which would copy it.
@@ -130,8 +147,8 @@ class Wire:
 
     def _broken(self, error: Exception) -> Exception:
         self.disconnect()
-        if isinstance(error, BlockingIOError | socket.timeout):
-            return TimeoutError(f"no answer for {self._silence:g} s")
+        if isinstance(error, BlockingIOError | TimeoutError):
+            return exceptions.TimeoutError(f"no answer for {self._silence:g} s")
         return ConnectionError(str(error))
 
     def disconnect(self) -> None:

@@ -17,7 +17,7 @@ ROOT = PACKAGE.name
 
 #: Low to high; a module may import from lower layers only.
 LAYERS = [
-    {"_version", "errors", "config"},
+    {"_version", "errors", "config", "alias"},
     {"_store"},
     {"protocols", "reduction", "util", "dummy", "handle"},
     {"queueing", "pooling", "messages", "memory"},
@@ -29,7 +29,8 @@ LAYERS = [
     {"context"},
     {"worker"},
     {""},  # the package itself
-    {"cli", "__main__"},
+    {"cli"},
+    {"__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
