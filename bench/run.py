@@ -21,6 +21,7 @@ from . import (
     bench_handover,
     bench_lock,
     bench_pipe,
+    bench_pool,
     bench_queue,
     bench_roundtrip,
     bench_value,
@@ -32,7 +33,7 @@ SUBJECTS: dict[str, ModuleType] = {
     module.NAME: module
     for module in (
         *(bench_roundtrip, bench_lock, bench_handover, bench_contention),
-        *(bench_queue, bench_pipe, bench_value),
+        *(bench_queue, bench_pipe, bench_value, bench_pool),
     )
 }
 

@@ -16,6 +16,7 @@ LATENCY = {"p50", "p99"}
 WANTED = {
     "contention": {"ops_per_s", "wait_p50", "wait_p99", "jain"},
     "queue": {"ops_per_s", "ours_to"},
+    "pool": {"ops_per_s", "ours_to"},
 }
 
 
@@ -49,7 +50,7 @@ def test_every_subject_has_rows_of_the_floor_and_of_us(
 ) -> None:
     rows = outcome[0]["rows"]
     cases = {(row["subject"], row["case"]) for row in rows}
-    subjects = {"roundtrip", "lock", "handover", "contention", "queue", "pipe", "value"}
+    subjects = {"roundtrip", "lock", "handover", "contention", "queue", "pipe", "value", "pool"}
     assert {subject for subject, _ in cases} == subjects
     for case in cases:
         kinds = {row["kind"] for row in rows if (row["subject"], row["case"]) == case}
