@@ -247,19 +247,21 @@ class Popen:
     def _write(self, session: Session, header: bytes, pickled: bytes, lent: list[Any]) -> None:
         client = session.client
         children, spec = keys.children(session.uid), keys.spec(self.uid)
-        client.plains(
+        described: list[processes.Words] = [
             ("SADD", children, self.uid),
             ("PEXPIRE", children, session.ttl),
             ("HSET", spec, 0, header, 1, pickled[:PIECE]),
             ("PEXPIRE", spec, session.ttl),
-        )
+        ]
+        if lent or len(pickled) > PIECE:
+            client.plains(*described)
+            described = []
         for number, start in enumerate(range(PIECE, len(pickled), PIECE), start=2):
             client.plain("HSET", spec, number, pickled[start : start + PIECE])
         session.lend(lent, self.uid)
         about = {"parent": session.uid, "program": session.program}
-        processes.register(
-            client, self.uid, "starting", session.ttl, session.lease, self.name, about
-        )
+        times = session.ttl, session.lease
+        processes.register(client, self.uid, "starting", *times, self.name, about, after=described)
 
     def _place(self, session: Session) -> bool:
         idle = keys.idle(session.program, self.functions.kind(self.modules))
@@ -330,6 +332,7 @@ class Listener:
     def __init__(self) -> None:
         self.session = current()
         self.pid = os.getpid()
+        self.inbox = keys.inbox(self.session.uid)
         self.children: dict[str, Popen] = {}
         self.client = Client(self.session.settings, f"{self.session.uid}.listener")
         threading.Thread(target=self._run, name="lithops_mp listener", daemon=True).start()
@@ -357,23 +360,18 @@ class Listener:
         checked = time.monotonic()
         while True:
             try:
-                for ident, fields in self._read(last):
+                found = self.client.messages(self.inbox, last, int(SAFETY * 1000))
+                for ident, fields in found:
                     last = ident.decode()
                     self._handle(fields, int(last.partition("-")[0]) / 1000)
+                if found:  # what came before goes only now: a lost reply is read again
+                    self.client.plain("XTRIM", self.inbox, "MINID", found[0][0])
                 if time.monotonic() - checked > SAFETY:
                     checked = time.monotonic()
                     self._check()
             except Exception as error:  # nobody may be left waiting for this thread
                 self._lost(error)
                 return
-
-    def _read(self, last: str) -> list[Any]:
-        """New messages. What was read before goes only now: a lost reply is read again."""
-        inbox = keys.inbox(self.session.uid)
-        found = self.client.messages(inbox, last, int(SAFETY * 1000))
-        if found:
-            self.client.plain("XTRIM", inbox, "MINID", found[0][0])
-        return found
 
     def _handle(self, fields: list[bytes], at: float) -> None:
         message = dict(zip(fields[::2], fields[1::2], strict=True))
@@ -393,8 +391,8 @@ class Listener:
         if lost:
             _write_all(2, f"lithops_mp: {child.name} is lost: {lost}\n".encode())
         self.remove(child)
-        processes.forget(self.client, child.uid)
-        self.client.plain("SREM", keys.children(self.session.uid), child.uid)
+        strike = ("SREM", keys.children(self.session.uid), child.uid)
+        processes.forget(self.client, child.uid, strike)
         child.note_end(code, at)
 
     def _check(self) -> None:

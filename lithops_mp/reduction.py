@@ -49,7 +49,7 @@ class ProcessPickler(cloudpickle.Pickler):  # type: ignore[misc]
             return reduce(obj)
         elif type(obj) is types.FunctionType and obj.__globals__ is vars(sys.modules["__main__"]):
             return self._of_main(obj)
-        if isinstance(obj, type) and issubclass(obj, _CData):
+        elif isinstance(obj, type) and issubclass(obj, _CData):
             return _reduce_ctype(obj, super().reducer_override)
         return super().reducer_override(obj)
 
@@ -65,6 +65,28 @@ class ProcessPickler(cloudpickle.Pickler):  # type: ignore[misc]
         buffer = io.BytesIO()
         cls(buffer).dump(obj)
         return buffer.getvalue()
+
+
+def _reduce_ctype(cls: Any, usual: Callable[[Any], Any]) -> Any:
+    """How a class of ctypes is pickled: ``usual`` is cloudpickle's way."""
+    native = getattr(cls, _NATIVE, cls)
+    if native is not cls:  # the twin of a simple type, with the other byte order
+        return getattr, (native, _FOREIGN)
+    if issubclass(cls, ctypes.Array) and cls == cls._type_ * cls._length_:
+        return operator.mul, (cls._type_, cls._length_)
+    how = usual(cls)
+    if not isinstance(how, tuple):
+        return how
+    state, slots = how[2]
+    state = {name: value for name, value in state.items() if not isinstance(value, _Field)}
+    if "_fields_" in state:
+        state["_fields_"] = state.pop("_fields_")  # last: it makes the fields as the rest says
+    return _class_like_its_base, (how[0], *how[1][1:]), (state, slots), *how[3:]
+
+
+def _class_like_its_base(make: Any, name: str, bases: tuple[type, ...], *more: Any) -> Any:
+    # ctypes' metaclasses have names, but no module where they can be found.
+    return make(type(bases[0]), name, bases, *more)
 
 
 class _Main(dict):  # type: ignore[type-arg]
@@ -98,28 +120,6 @@ def _finish_function(function: types.FunctionType, state: Any) -> None:
         else:
             del given[name]
     cloudpickle.cloudpickle._function_setstate(function, state)
-
-
-def _reduce_ctype(cls: Any, usual: Callable[[Any], Any]) -> Any:
-    """How a class of ctypes is pickled: ``usual`` is cloudpickle's way."""
-    native = getattr(cls, _NATIVE, cls)
-    if native is not cls:  # the twin of a simple type, with the other byte order
-        return getattr, (native, _FOREIGN)
-    if issubclass(cls, ctypes.Array) and cls == cls._type_ * cls._length_:
-        return operator.mul, (cls._type_, cls._length_)
-    how = usual(cls)
-    if not isinstance(how, tuple):
-        return how
-    state, slots = how[2]
-    state = {name: value for name, value in state.items() if not isinstance(value, _Field)}
-    if "_fields_" in state:
-        state["_fields_"] = state.pop("_fields_")  # last: it makes the fields as the rest says
-    return _class_like_its_base, (how[0], *how[1][1:]), (state, slots), *how[3:]
-
-
-def _class_like_its_base(make: Any, name: str, bases: tuple[type, ...], *more: Any) -> Any:
-    # ctypes' metaclasses have names, but no module where they can be found.
-    return make(type(bases[0]), name, bases, *more)
 
 
 class MessagePickler(ForkingPickler):

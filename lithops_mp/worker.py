@@ -115,11 +115,11 @@ def _run(
     claim = script("process/claim").on(keys.process(uid))
     if client.call(claim, (function, socket.gethostname(), ttl))[0] != b"CLAIMED":
         return
-    numbers = sorted(client.plain("HKEYS", keys.spec(uid)), key=int)
-    if not numbers:
+    found = client.plain("HGETALL", keys.spec(uid))
+    if not found:
         return  # the parent has given it up meanwhile
-    header, *pieces = client.plain("HMGET", keys.spec(uid), *numbers)
-    client.plain("DEL", keys.spec(uid))
+    numbered = dict(zip(map(int, found[::2]), found[1::2], strict=True))
+    header, *pieces = (numbered[number] for number in sorted(numbered))
     spec: dict[str, Any] = {**pickle.loads(header), "until": order["until"]}
     Supervisor(client, settings, uid, spec, b"".join(pieces)).run()
 
@@ -150,9 +150,10 @@ class Supervisor:
         """The target's whole life."""
         self._fork()
         try:
-            processes.tell(
-                self.client, self.spec["parent"], "start", self.uid, self.pid, b"", self.ttl
-            )
+            # Its description is not needed any more, and may be large.
+            read: list[processes.Words] = [("DEL", keys.spec(self.uid))]
+            about = ("start", self.uid, self.pid, b"", self.ttl)
+            processes.tell(self.client, self.spec["parent"], *about, after=read)
             self._supervise()
         except ServerUnavailable:
             # Without the server there is neither anyone to serve nor to report to.
@@ -202,7 +203,7 @@ class Supervisor:
     def _supervise(self) -> None:
         pulse = Pulse(self.client, self.uid, self.pid, self.ttl, self.spec["heartbeat"])
         pidfd = os.pidfd_open(self.pid)
-        due = 0.0
+        due = time.monotonic() + pulse.every  # to claim it was the first sign of life
         try:
             self._listen()
             while True:
@@ -318,12 +319,12 @@ class Supervisor:
         why = f"{self.spec['name']}, which {_describe(code)}"
         code = processes.finish(self.client, self.uid, code, why, self.ledger.dump())
         # Before the parent hears of it: after a join, nothing is held any more.
-        processes.close(self.client, self.uid, self.ttl, why if code else "")
-        told = self.parent_pipe >= 0 and processes.tell(
-            self.client, self.spec["parent"], "exit", self.uid, code, self.lost, self.ttl
-        )
-        if not told:
-            processes.forget(self.client, self.uid)  # nobody will ask
+        rest = processes.bury(self.client, self.uid, self.ttl, why if code else "")
+        about = ("exit", self.uid, code, self.lost, self.ttl)
+        if self.parent_pipe < 0:
+            processes.forget(self.client, self.uid, rest)  # nobody will ask
+        elif not processes.tell(self.client, self.spec["parent"], *about, after=[rest]):
+            processes.forget(self.client, self.uid)
 
     def _drain(self) -> None:
         """What is left in the pipes; subprocesses may hold them open for a while."""

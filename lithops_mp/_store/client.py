@@ -155,7 +155,7 @@ class Client:
             error = again
         if isinstance(error, _BROKEN):
             return self._persist([packet], [script], error)[0]
-        raise translate(error, self.settings) from error
+        raise translate(error, self.settings) from None
 
     def hear(self, packet: bytes, seq: bytes) -> Reply | None:
         """Run a script that answers by a hint alone, now or later, and listen for that.
@@ -224,13 +224,24 @@ class Client:
         if not batch:
             return []
         packets = [bound.pack(args) for bound, args in batch]
-        scripts = [bound.script for bound, _ in batch]
+        return self._several(packets, [bound.script for bound, _ in batch])
+
+    def call_after(
+        self, commands: list[tuple[Argument, ...]], bound: Bound, args: tuple[Argument, ...]
+    ) -> Reply:
+        """Run ordinary commands that may be repeated, and then a script, in one round trip."""
+        packets = [*(command(*words) for words in commands), bound.pack(args)]
+        reply: Reply = self._several(packets, [bound.script] * len(packets))[-1]
+        return reply
+
+    def _several(self, packets: list[Any], scripts: list[Script]) -> list[Any]:
         try:
-            return self._exchange_all(packets, scripts)
-        except _BROKEN as error:
-            return self._persist(packets, scripts, error)
+            try:
+                return self._exchange_all(packets, scripts)
+            except _BROKEN as error:
+                return self._persist(packets, scripts, error)
         except RedisError as error:
-            raise translate(error, self.settings) from error
+            raise translate(error, self.settings) from None
 
     def plain(self, *words: Argument) -> Any:
         """Run an ordinary command that may be repeated (reads, whole writes)."""
@@ -241,18 +252,11 @@ class Client:
             except _BROKEN as error:
                 return self._persist([packet], [], error)[0]
         except RedisError as error:
-            raise translate(error, self.settings) from error
+            raise translate(error, self.settings) from None
 
     def plains(self, *commands: tuple[Argument, ...]) -> list[Any]:
         """Run several such commands in one round trip."""
-        packets = [command(*words) for words in commands]
-        try:
-            try:
-                return self._exchange_all(packets, [])
-            except _BROKEN as error:
-                return self._persist(packets, [], error)
-        except RedisError as error:
-            raise translate(error, self.settings) from error
+        return self._several([command(*words) for words in commands], [])
 
     def store(self, key: str, parts: Sequence[Buffer], ttl: int, *, new: bool = False) -> None:
         """Write a value that is in parts, without joining them; ``ttl`` in ms.
@@ -270,7 +274,7 @@ class Client:
             except _BROKEN as error:
                 self._persist([packet], [], error)
         except RedisError as error:
-            raise translate(error, self.settings) from error
+            raise translate(error, self.settings) from None
 
     def fetch(self, key: str, into: memoryview) -> bool:
         """Read a value of known size straight into memory. False if it is gone."""
@@ -292,7 +296,7 @@ class Client:
             except _BROKEN as error:
                 self._persist([command("PING")], [], error)
             except RedisError as error:
-                raise translate(error, self.settings) from error
+                raise translate(error, self.settings) from None
 
     def block(self, mailbox: str, seconds: float) -> Reply | None:
         """Wait for a hint; None if none came or the connection broke."""
@@ -312,7 +316,7 @@ class Client:
             self._connection.disconnect()
             return None
         except RedisError as error:
-            raise translate(error, self.settings) from error
+            raise translate(error, self.settings) from None
         return None if reply is None else reply[1].split(b"\x1f", HINT_WORDS)
 
     def watch(self, stream: str, last: str, seconds: float) -> bool:
@@ -324,7 +328,7 @@ class Client:
             self._connection.disconnect()
             return False
         except RedisError as error:
-            raise translate(error, self.settings) from error
+            raise translate(error, self.settings) from None
 
     def watch_any(self, packet: bytes) -> None:
         """Wait as the packet (:func:`read_streams`) says; shorter if the connection breaks."""
@@ -333,7 +337,7 @@ class Client:
         except _BROKEN:
             self._connection.disconnect()
         except RedisError as error:
-            raise translate(error, self.settings) from error
+            raise translate(error, self.settings) from None
 
     def read(self, stream: str, last: str, milliseconds: int, count: int = 1) -> Any:
         """Stream entries after ``last``, as redis answers them; None if there are none."""
@@ -348,7 +352,7 @@ class Client:
             self.plain("PING")  # come back, or raise ServerUnavailable
             return []
         except RedisError as error:
-            raise translate(error, self.settings) from error
+            raise translate(error, self.settings) from None
         return list(found[0][1]) if found else []
 
     # -- protocols --
@@ -457,7 +461,7 @@ class Client:
             except _BROKEN as again:
                 error = again
             except RedisError as other:
-                raise translate(other, self.settings) from other
+                raise translate(other, self.settings) from None
             else:
                 self._lost = False
                 # Or it would keep, by way of its traceback, our callers and what they have.
@@ -465,7 +469,7 @@ class Client:
                 return replies
             if time.monotonic() > deadline:
                 self._lost = True
-                raise translate(error, self.settings) from error
+                raise translate(error, self.settings) from None
             time.sleep(pause)
             pause = min(pause * 2, 1.0)
 

@@ -12,11 +12,15 @@ from .explorer import IN_FLIGHT, Explorer, Scenario, Violation
 from .machine import Machine
 from .pools import on_pool, worker
 from .programs import (
+    adder,
+    counter,
     locker,
     maker,
+    marker,
     on_barrier,
     on_cond,
     on_event,
+    on_mem,
     on_sem,
     party,
     setter,
@@ -60,6 +64,13 @@ SOME = on_queue(getter(2, want=3, use=1), first=("z1", "z2", "z3"), budget=2)
 IN_FLIGHT_ONLY = on_queue(putter("a1"), getter(), getter(), faults=IN_FLIGHT)
 TASKS = on_queue(putter("a1", "a2"), getter(2, task=True), joiner(), joinable=True, bound=1)
 PIPE = on_pipe(putter("a1", "a2", to=THERE, closes=HERE), getter(of=THERE, closes=THERE))
+COUNTERS = on_mem(*[counter()] * 2)
+TWICE = on_mem(*[counter(rounds=2, how="along")] * 2)
+KEEPERS = on_mem(*[counter(how="keep")] * 2)
+PAIRS = on_mem(*[counter(regions=2)] * 2, regions=2)
+STAGES = on_mem(*[counter(how="stage")] * 2)
+ADDERS = on_mem(adder(), counter(), faults=frozenset({"lost", "copy"}))
+MARKERS = on_mem(marker(2), counter())
 
 TWO_TASKS = on_pool(worker(), worker(), tasks=(("a", "b"),))
 ONE_WORKER = on_pool(worker(timeout=1.0), tasks=(("a",), ("b",)))
@@ -360,6 +371,91 @@ PLANTS = {
     "a worker that has left is given tasks": Plant(
         "pool/cancel", "redis.call('LREM', waiters, 1, client .. ':' .. seq)", ONE_WORKER, "I1|hand"
     ),
+    "a release with data does not look whether it was asked before (I3)": Plant(
+        "mem/release",
+        "local new = not last or last < seq",
+        COUNTERS,
+        "LockLost",
+        "local new = true",
+    ),
+    "what is written back before the release is written twice (I3)": Plant(
+        "mem/release",
+        "local new = not last or last < seq",
+        on_mem(*[counter(how="keep")] * 2, faults=frozenset({"lost"})),
+        "I14",
+        "local new = true",
+    ),
+    "a release with data leaves the line waiting (I1)": Plant(
+        "mem/release", "local place = redis.call('LPOP', waiters)", COUNTERS, "I1", "local place"
+    ),
+    "who lost the lock is told that it released it (I5)": Plant(
+        "mem/release", "return 'LOST'", COUNTERS, "the number is", "return 'RELEASED'"
+    ),
+    "a release with data leaves the version (I14)": Plant(
+        "mem/release", "redis.call('HSET', region, 'version', r[3] + 1)", COUNTERS, "I14"
+    ),
+    "and one of two regions does (I14)": Plant(
+        "mem/release",
+        "redis.call('HSET', keys[2 * i + 1], 'version', versions[i] + 1)",
+        PAIRS,
+        "I14",
+    ),
+    "one that stored its content beside does (I14)": Plant(
+        "mem/release",
+        "redis.call('HSET', keys[2 * i + 1], 'version', versions[i] + 1)",
+        STAGES,
+        "I14",
+    ),
+    "who lost the lock writes nevertheless (I15)": Plant(
+        "mem/release",
+        "local ours = s[2] ~= '' and s[3] == fence",
+        COUNTERS,
+        "I15",
+        "local ours = s[2] ~= ''",
+    ),
+    "a release writes one of two regions": Plant(
+        "mem/release",
+        "for i = 1, answer == 'VANISHED' and 0 or #changes do",
+        PAIRS,
+        "half a release",
+        "for i = 1, 1 do",
+    ),
+    "what writes back gives the lock up": Plant(
+        "mem/release", "if keep then", KEEPERS, "mutual exclusion", "if false then"
+    ),
+    "a copy is believed whatever the version is": Plant(
+        "mem/fetch", "if s[2] == version then", TWICE, "lost update", "if version ~= '0' then"
+    ),
+    "a number is added twice (I3)": Plant(
+        "mem/update", "if last and last >= seq then", ADDERS, "the number is", "if false then"
+    ),
+    "a number is changed under the eyes of who has the lock (I15)": Plant(
+        "mem/update", "if lock[2] == '0' then", ADDERS, "I15", "if false then"
+    ),
+    "that the lock was taken is forgotten, and a late copy adds (I3)": Plant(
+        "mem/update",
+        "redis.call('HSET', state, mine, seq .. '\\31BUSY')",
+        ADDERS,
+        "the number is",
+    ),
+    "a number that is added leaves the version (I14)": Plant(
+        "mem/update", "redis.call('HSET', state, 'version', s[3] + 1)", ADDERS, "I14"
+    ),
+    "a late copy overwrites (I3)": Plant(
+        "mem/write", "if last and last >= seq then", MARKERS, "I14", "if false then"
+    ),
+    "who has the lock is overwritten (I15)": Plant(
+        "mem/write", "if lock[2] == '0' then", MARKERS, "I15", "if false then"
+    ),
+    "that the lock was taken is forgotten, and a late copy writes (I3)": Plant(
+        "mem/write",
+        "redis.call('HSET', state, mine, seq .. '\\31BUSY')",
+        MARKERS,
+        "I14",
+    ),
+    "what is overwritten has its old version (I14)": Plant(
+        "mem/write", "'version', s[3] + 1, mine", MARKERS, "I14", "mine"
+    ),
     "a task is done twice": Plant(
         "queue/done", "if again then return again end", TASKS, "too many times"
     ),
@@ -383,6 +479,7 @@ def test_a_planted_bug_is_found(name, server):
 
 HINTS = {
     "lock": ("sem/release", "redis.call('RPUSH', mailbox,", on_sem(*[locker()] * 3)),
+    "lock, with data": ("mem/release", "redis.call('RPUSH', mailbox,", on_mem(*[counter()] * 3)),
     "condition": ("cond/notify", "redis.call('RPUSH', mailbox,", STORE),
     "barrier": ("barrier/arrive", "redis.call('RPUSH', mailbox,", BARRIER),
     "get": ("queue/put", "redis.call('RPUSH', mailbox,", TWO_GET),
