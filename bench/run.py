@@ -22,6 +22,7 @@ from . import (
     bench_handover,
     bench_lock,
     bench_pipe,
+    bench_pool,
     bench_queue,
     bench_roundtrip,
     bench_start,
@@ -38,7 +39,7 @@ SUBJECTS: dict[str, ModuleType] = {
     for module in (
         *(bench_roundtrip, bench_lock, bench_handover, bench_contention, bench_waiters),
         *(bench_event, bench_barrier, bench_queue, bench_pipe, bench_value),
-        *(bench_start,),
+        *(bench_start, bench_pool),
     )
 }
 

@@ -9,7 +9,8 @@ the change sees it, nested processes included.
 ``REDIS_EXPIRY_TIME`` (3600)     seconds an object outlives its last living user
 ``PIPE_CONNECTION_TYPE``         ``redislist`` (default) or ``nanomsg``
 ``ENV_VARS`` ({})                environment variables of the processes
-``EXPORT_EXECUTION_DETAILS``     where to save execution details; False (default): nowhere
+``EXPORT_EXECUTION_DETAILS``     the folder in which to say when processes and tasks ran
+                                 (``details``); False (default): nowhere
 ``REDIS_URL`` (None)             the server, instead of the ``redis`` section
 ``HEARTBEAT`` (5)                seconds between two signs of life of a process
 ``LEASE`` (30)                   seconds without one after which it is taken for dead

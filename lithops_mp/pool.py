@@ -560,8 +560,9 @@ class Bar:
             # The last chunk may be a short one, and comes when it comes.
             done = len(result._value) if over else max(0, done)
         else:
-            over = result._index == result._length
+            # The length of an iterable may be known after its last result only.
             done = result._index + len(result._unsorted)
+            over = result._index == result._length or done == self._bar.total
         self._bar.update(done - self._bar.n)
         if over:
             self.close()
@@ -594,7 +595,8 @@ class Results:
     def close(self) -> None:
         """Nobody will ask again."""
         for bar in self._bars:
-            bar.close()
+            if bar.update():
+                bar.close()
         if self._client:
             self._client.close()
         self._bell.close()
@@ -615,8 +617,9 @@ class Results:
 
     def get(self) -> Any:
         """A task's job, its number, and (True, result) or (False, exception)."""
-        if self._bars:  # what this returned the last time has been counted by now
-            self._bars = [bar for bar in self._bars if bar.update()]
+        for bar in tuple(self._bars):  # what this returned the last time has been counted by now
+            if not bar.update():
+                self._bars.remove(bar)
         while True:
             while self._ready:
                 found = self._ready.popleft()

@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import gc
+import importlib
 import itertools
 import json
 import os
+import pickle
 import pty
 import signal
 import struct
@@ -29,7 +31,7 @@ from support.scripts import Scripts
 from support.servers import PATIENCE, Server, eventually, running
 
 import lithops_mp as mp
-from lithops_mp import config, details, messages
+from lithops_mp import config, details, messages, popen_lithops
 from lithops_mp import pool as pool_module
 from lithops_mp._store import session
 from lithops_mp.errors import WorkerLost
@@ -470,6 +472,28 @@ def test_more_functions_than_are_kept_come_with_their_tasks(
         for number in range(6):
             assert found.apply(lambda number=number: number) == number
             assert found.map(lambda x, n=number: x + n, [1, 2]) == [1 + number, 2 + number]
+
+
+def test_a_worker_without_a_functions_modules_makes_room_for_one_that_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere a function is sent with the modules that were known when it was invoked."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in "needed_first", "needed_later":
+        (tmp_path / f"{name}.py").write_text("import os\n\ndef pid(): return os.getpid()\n")
+    config.set_parameter(config.TASK_RETRIES, 0)
+    with ended(mp.Pool(1)) as found:
+        monkeypatch.setattr(found._inqueue, "_local", False)
+        first = found.apply(importlib.import_module("needed_first").pid)
+        (worker,) = found._pool
+        assert found.apply(importlib.import_module("needed_first").pid) == first
+        second = found.apply(importlib.import_module("needed_later").pid)
+        assert (first != second, worker.exitcode) == (True, 0)
+        _, terms, _ = found._inqueue.terms()
+        names = popen_lithops.modules_of(pickle.dumps(terms))
+        assert {"needed_first", "needed_later", "lithops_mp"} <= {*names}
+    for name in "needed_first", "needed_later":
+        sys.modules.pop(name)
 
 
 @pytest.mark.parametrize("size", [1, messages.INLINE - 200, messages.INLINE * 5])

@@ -115,6 +115,36 @@ def test_nested_rlock_takes_none(counts: Counts) -> None:
         assert counts.of(rlock.release) == (0, 0)
 
 
+def test_call_on_a_warm_pool_takes_six(counts: Counts) -> None:
+    """Add, and take twice with a wait; the worker steps, and waits."""
+    with mp.Pool(1) as pool:
+        pool.apply(int)
+        eventually(lambda: idle_worker(counts, pool), "an idle worker")
+        before = counts.at_server()
+        for _ in range(5):
+            pool.apply(int)
+            eventually(lambda: idle_worker(counts, pool), "an idle worker")
+        eventually(lambda: counts.at_server() - before >= 30, "thirty commands")
+        assert counts.at_server() - before == 30
+    pool.join()
+
+
+def idle_worker(counts: Counts, pool: Any) -> bool:
+    """Wait there for a task, and here for a result?"""
+    ident = pool._inqueue.shop.ref.ident
+    line = counts.server.command("LLEN", keys.waiters(ident))
+    return bool(line and counts.server.command("HGET", keys.state(ident), "taker"))
+
+
+def test_thousand_tasks_take_a_fraction_of_that(counts: Counts) -> None:
+    with mp.Pool(1) as pool:
+        pool.map(int, [0] * 1000, 1)
+        before = counts.at_server()
+        pool.map(int, [0] * 1000, 1)
+        assert counts.at_server() - before < 500
+    pool.join()
+
+
 def test_creation_takes_one(counts: Counts) -> None:
     kept = []
     assert counts.of(lambda: kept.append(mp.Lock()))[0] == 1

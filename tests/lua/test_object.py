@@ -8,13 +8,23 @@ from lithops_mp._store import families, keys
 from lithops_mp._store.families import Ref
 from lithops_mp._store.scripts import REGISTRY, command
 
-from . import test_barrier, test_cond, test_event, test_mem, test_pipe, test_queue, test_sem
+from . import (
+    test_barrier,
+    test_cond,
+    test_event,
+    test_mem,
+    test_pipe,
+    test_pool,
+    test_queue,
+    test_sem,
+)
 from .play import (
     BARRIER,
     COND,
     EVENT,
     HERE,
     LOCK,
+    POOL,
     QUEUE,
     REGION,
     THERE,
@@ -82,6 +92,7 @@ FAMILIES = {
     "cond": (test_cond.CASES, [Ref("cond", COND), Ref("sem", LOCK)]),
     "event": (test_event.CASES, [Ref("event", EVENT)]),
     "barrier": (test_barrier.CASES, [Ref("barrier", BARRIER)]),
+    "pool": (test_pool.CASES, [POOL]),
     "queue": (test_queue.CASES, [QUEUE]),
     "pipe": (test_pipe.CASES, [HERE, THERE]),
     "mem": (test_mem.CASES, [Ref("mem", REGION), Ref("sem", LOCK)]),
