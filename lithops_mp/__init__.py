@@ -26,12 +26,11 @@ globals().update((name, getattr(context._default_context, name)) for name in _na
 __all__ = [*_names, "config"]
 
 _HERE = (
-    *("connection", "dummy", "process", "queues", "reduction", "sharedctypes"),
+    *("connection", "dummy", "managers", "process", "queues", "reduction", "sharedctypes"),
     *("synchronize", "util"),
 )
 _LATER = (
     "heap",
-    "managers",
     "pool",
     "resource_sharer",
     "shared_memory",

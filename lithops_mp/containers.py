@@ -37,7 +37,7 @@ _WORD = b"$%d\r\n%b\r\n"
 class Container(Handle):
     """What dicts and lists have in common: elements."""
 
-    keys: storing.Keys
+    scripts: storing.Keys
 
     def __init__(self, ref: Ref) -> None:
         super().__init__(ref)
@@ -92,7 +92,7 @@ class Container(Handle):
             return [made(one) for one in sight.found]
         finally:
             if sight.open:
-                current().unhold(client.run(storing.close(self.keys, client)))
+                current().unhold(client.run(storing.close(self.scripts, client)))
 
     def _settled(self, element: bytes, again: Callable[[], bytes | None]) -> Any:
         """The value of an element that others may replace while it is read; None if gone."""
@@ -126,7 +126,7 @@ class Container(Handle):
 
     def _change(self, name: str, *args: Any) -> list[Any]:
         client = current().client
-        words: list[Any] = client.run(storing.change(self.keys, name, client, *args))
+        words: list[Any] = client.run(storing.change(self.scripts, name, client, *args))
         return words
 
     def _released(self, words: list[Any], start: int = 1) -> None:
@@ -136,7 +136,7 @@ class Container(Handle):
 
     def _phrase(self, client: Client, name: str, *args: Any) -> bytes:
         """The packed beginning of the commonest request, up to where it changes."""
-        bound = self.keys[name].given(client.id)
+        bound = self.scripts[name].given(client.id)
         head = escaped(bound.head) + SEQ + b"".join(map(pack, args))
         self._phrases = client.id, head
         return head
@@ -162,8 +162,8 @@ class Dict(Container):
     family = "dict"
 
     def __init__(self, ref: Ref) -> None:
-        self.keys = storing.dict_keys(ref)
-        self._read = escaped(command("HGET", self.keys.items)).replace(b"*2", b"*3") + _WORD
+        self.scripts = storing.dict_keys(ref)
+        self._read = escaped(command("HGET", self.scripts.items)).replace(b"*2", b"*3") + _WORD
         super().__init__(ref)
 
     @classmethod
@@ -196,7 +196,7 @@ class Dict(Container):
             return name, b"", b"" if values.says_all(name, key) else _pickled(key)
         known = self._known
         if known is None:
-            reply = current().client.call(self.keys["others"], ())
+            reply = current().client.call(self.scripts["others"], ())
             if reply[0] != b"OTHERS":
                 raise fault(reply, self.family)
             pairs = zip(reply[2::2], reply[3::2], strict=True)
@@ -257,7 +257,7 @@ class Dict(Container):
     def _look(self, key: Any, want: int) -> list[Any]:
         while True:
             name, others, _ = (b"", b"", b"") if key is _NOTHING else self._locate(key)
-            words: list[Any] = current().client.call(self.keys["get"], (others, want, name))
+            words: list[Any] = current().client.call(self.scripts["get"], (others, want, name))
             if words[0] == b"CHANGED":
                 self._known = None
                 continue
@@ -281,7 +281,7 @@ class Dict(Container):
     def snapshot(self, made: Callable[[storing.Entry], T]) -> list[T]:
         """Of each entry, in their order and as they were at one moment, what ``made`` makes."""
         client = current().client
-        return self._values(client.run(storing.entries(self.keys, client)), made)
+        return self._values(client.run(storing.entries(self.scripts, client)), made)
 
     def _object(self, entry: storing.Entry) -> Any:
         return values.object_of(entry.key, entry.object)
@@ -289,11 +289,11 @@ class Dict(Container):
     def _item(self, entry: storing.Entry) -> tuple[Any, Any]:
         return self._object(entry), self._value(entry.element)
 
-    def keys_list(self) -> list[Any]:
+    def keys(self) -> list[Any]:
         """The keys."""
         return self.snapshot(self._object)
 
-    def values_list(self) -> list[Any]:
+    def values(self) -> list[Any]:
         """The values."""
         return self.snapshot(lambda entry: self._value(entry.element))
 
@@ -314,7 +314,7 @@ class Dict(Container):
         return self._keys_from(self.resized)
 
     def _keys_from(self, resized: int) -> Iterator[Any]:
-        found = self.keys_list() if resized == self.resized else [None]
+        found = self.keys() if resized == self.resized else [None]
         for key in found:
             if resized != self.resized:
                 raise RuntimeError("dictionary changed size during iteration")
@@ -340,7 +340,7 @@ class Dict(Container):
                 phrase = self._phrase(client, "set", "", "") + _WORD + _WORD
                 self._phrases = client.id, phrase
             packet = phrase % (client.stamp(), len(name), name, len(element), element)
-            reply = client.request(self.keys["set"].script, packet)
+            reply = client.request(self.scripts["set"].script, packet)
             if reply == b"SET":
                 return
             words = reply if type(reply) is list else [reply]
@@ -500,8 +500,8 @@ class List(Container):
     family = "list"
 
     def __init__(self, ref: Ref) -> None:
-        self.keys = storing.list_keys(ref)
-        self._read = escaped(command("LINDEX", self.keys.items)).replace(b"*2", b"*3") + _WORD
+        self.scripts = storing.list_keys(ref)
+        self._read = escaped(command("LINDEX", self.scripts.items)).replace(b"*2", b"*3") + _WORD
         super().__init__(ref)
 
     @classmethod
@@ -520,7 +520,7 @@ class List(Container):
         return int(self._look("")[1])
 
     def _look(self, index: Any) -> list[Any]:
-        words: list[Any] = current().client.call(self.keys["look"], (index,))
+        words: list[Any] = current().client.call(self.scripts["look"], (index,))
         if words[0] not in (b"VALUE", b"MISSING"):
             raise fault(words, self.family)
         return words
@@ -552,7 +552,7 @@ class List(Container):
         if part.step == 0:
             raise ValueError("slice step cannot be zero")
         client = current().client
-        sight = client.run(storing.elements(self.keys, client, part))
+        sight = client.run(storing.elements(self.scripts, client, part))
         return self._values(sight, self._value), sight.version
 
     def copy(self) -> list[Any]:
@@ -618,7 +618,7 @@ class List(Container):
             phrase = self._phrase(client, "push", "") + _WORD
             self._phrases = client.id, phrase
         reply = client.request(
-            self.keys["push"].script, phrase % (client.stamp(), len(element), element)
+            self.scripts["push"].script, phrase % (client.stamp(), len(element), element)
         )
         if reply != b"ADDED" and reply != [b"ADDED"]:
             raise fault(reply, self.family)

@@ -141,7 +141,14 @@ class LithopsContext(_mp.BaseContext):
 
         return Array(typecode_or_type, size_or_initializer, lock=lock, ctx=self.get_context())
 
-    Manager = _later("Manager")
+    def Manager(self) -> Any:
+        """A manager of shared dicts, lists and so on; started."""
+        from .managers import SyncManager
+
+        manager = SyncManager(ctx=self.get_context())
+        manager.start()
+        return manager
+
     Pool = _later("Pool")
 
     def freeze_support(self) -> None:

@@ -38,6 +38,10 @@ class LockLost(ProcessError):
     """
 
 
+class ManagerLost(ProcessError, EOFError, ConnectionRefusedError):
+    """The process that has a manager's objects is gone: it ended, was killed or shut down."""
+
+
 class OwnerDied(ProcessError):
     """The previous holder died inside its critical section (policy ``raise``)."""
 
