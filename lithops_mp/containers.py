@@ -18,7 +18,6 @@ import msgpack
 from . import messages, storing, values
 from ._store import keys
 from ._store.client import Client
-from ._store.commands import Call
 from ._store.families import Ref
 from ._store.replies import fault
 from ._store.scripts import command, pack
@@ -54,7 +53,9 @@ class Container(Handle):
         return self._elements([value])[0]
 
     def _elements(self, some: Iterable[Any]) -> list[bytes]:
-        made, rich, lent = [], [], []
+        made: list[bytes] = []
+        rich: list[tuple[int, int]] = []
+        lent: list[Ref] = []
         session = current()
         for value in some:
             element = values.simple(value)
@@ -214,7 +215,7 @@ class Dict(Container):
         """Run a script on one key; ``shape`` orders key and object among its arguments."""
         while True:
             where, others, pickled = self._locate(key)
-            given = {"key": where, "object": pickled, **dict(enumerate(args))}
+            given: dict[Any, Any] = {"key": where, "object": pickled, **dict(enumerate(args))}
             places = [int(word) if word.isdigit() else word for word in shape.split()]
             words = self._change(name, others, *(given[place] for place in places))
             if others:
@@ -360,7 +361,9 @@ class Dict(Container):
             return
         elements = self._elements(given.values())
         while True:
-            flat, new, version = [], {}, b""
+            flat: list[bytes] = []
+            new: dict[Any, bytes] = {}
+            version = b""
             for key, element in zip(given, elements, strict=True):
                 name, others, pickled = self._locate(key, new)
                 version = others or version
@@ -563,7 +566,7 @@ class List(Container):
         """The elements, as they are when the first one is asked for."""
         yield from self.copy()
 
-    def __reversed__(self) -> Iterator[Any]:
+    def __reversed__(self) -> Any:
         return reversed(self.copy())
 
     def __add__(self, other: Any) -> Any:
@@ -588,14 +591,16 @@ class List(Container):
             return None
         start, stop, _ = storing.words(part)
         words = self._change("find", what, start, stop, msgpack.packb(same, use_bin_type=False))
-        return None if words[0] == b"ASK" else words
+        return None if words[0] == b"LOOK" else words
 
     def index(self, value: Any, start: Any = 0, stop: Any = None) -> int:
         """Where the first element is that equals a value. Raises ValueError if none does."""
         part = slice(_index(start), stop if stop is None else _index(stop))
         words = self._find("index", value, part)
         if words is None:
-            return self.copy().index(value, *(bound for bound in _bounds(part)[:2] if bound is not None))
+            return self.copy().index(
+                value, *(bound for bound in _bounds(part)[:2] if bound is not None)
+            )
         if words[0] == b"MISSING":
             raise ValueError(f"{value!r} is not in list")
         return int(words[1])
@@ -648,9 +653,7 @@ class List(Container):
         self._released(words)
 
     def _splice(self, part: slice, some: Any) -> None:
-        start, stop, step = (
-            bound if bound is None else _index(bound) for bound in _bounds(part)
-        )
+        start, stop, step = (bound if bound is None else _index(bound) for bound in _bounds(part))
         if step == 0:
             raise ValueError("slice step cannot be zero")
         new = list(some)
@@ -707,7 +710,7 @@ class List(Container):
         self._change("order", "", "")
 
     def sort(self, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> None:
-        """Sort it, repeatedly if others change it meanwhile. What ``key`` raises changes nothing."""
+        """Sort it, repeatedly if others change it meanwhile; not at all if ``key`` raises."""
         while True:
             found, version = self._sight()
             keyed = found if key is None else list(map(key, found))

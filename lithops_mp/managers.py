@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import importlib
 import multiprocessing.connection as _mp_connection
 import multiprocessing.managers as _mp
 import queue
@@ -23,16 +24,7 @@ import threading
 from collections.abc import Callable, Iterator
 from multiprocessing import util
 from multiprocessing.context import ProcessError
-from multiprocessing.managers import (
-    MakeProxyType as _make_proxy_type,
-)
-from multiprocessing.managers import (
-    Namespace,
-    RemoteError,
-    State,
-    Token,
-    Value,
-)
+from multiprocessing.managers import Namespace, RemoteError, Token
 from typing import Any
 
 from . import connection, messages, process, queues, synchronize
@@ -46,6 +38,13 @@ __all__ = ["BaseManager", "BaseProxy", "SyncManager", "Token"]
 
 # typeshed knows less of it than there is.
 _cpython: Any = _mp
+State: Any = _cpython.State
+Value: Any = _cpython.Value
+_BaseProxy: Any = _cpython.BaseProxy
+_BaseManager: Any = _cpython.BaseManager
+
+# What CPython has a mutable default for; nobody changes it.
+_NONE: Any = {}
 
 # So many objects are made before it is asked which of them are still there.
 MANY = 1000
@@ -193,16 +192,16 @@ class Server(_cpython.Server):  # type: ignore[misc]
 # -- proxies of what is in a server process --
 
 
-class BaseProxy(_mp.BaseProxy):
+class BaseProxy(_BaseProxy):  # type: ignore[misc]  # see _cpython
     """CPython's. Raises ManagerLost when the server process is gone."""
 
-    def _callmethod(self, methodname: str, args: Any = (), kwds: Any = {}) -> Any:
+    def _callmethod(self, methodname: str, args: Any = (), kwds: Any = _NONE) -> Any:
         """Call a method of the referent; what it returns, or raises."""
         try:
-            return super()._callmethod(methodname, args, kwds)  # type: ignore[no-untyped-call]
+            return super()._callmethod(methodname, args, kwds)
         except ManagerLost:
             # Another server may come to this address.
-            self._tls.__dict__.pop("connection", None)  # type: ignore[attr-defined]
+            self._tls.__dict__.pop("connection", None)
             raise
 
     def __reduce__(self) -> Any:
@@ -217,7 +216,7 @@ def MakeProxyType(name: str, exposed: Any) -> Any:
     """A class of proxies that has these methods."""
     wanted = name, tuple(exposed)
     if wanted not in _made_types:
-        theirs: Any = _make_proxy_type(*wanted)
+        theirs: Any = _cpython.MakeProxyType(*wanted)
         _made_types[wanted] = type(name, (BaseProxy, theirs), {})
     return _made_types[wanted]
 
@@ -235,9 +234,9 @@ def AutoProxy(
     if authkey is None:
         authkey = (manager and manager._authkey) or process.current_process().authkey
     if exposed is None:
-        with contextlib.closing(_cpython.listener_client[serializer][1](
-            token.address, authkey=authkey
-        )) as conn:
+        with contextlib.closing(
+            _cpython.listener_client[serializer][1](token.address, authkey=authkey)
+        ) as conn:
             exposed = _cpython.dispatch(conn, None, "get_methods", (token,))
     found = MakeProxyType(f"AutoProxy[{token.typeid}]", exposed)(
         token,
@@ -251,7 +250,7 @@ def AutoProxy(
     return found
 
 
-class BaseManager(_mp.BaseManager):
+class BaseManager(_BaseManager):  # type: ignore[misc]  # see _cpython
     """CPython's, whose server process is a Lithops function.
 
     ``address`` is as a ``Listener`` takes it: a name in Redis. Objects are gone with the
@@ -260,6 +259,7 @@ class BaseManager(_mp.BaseManager):
 
     _Server = Server
     _process: Any = None
+    _address: Any
     _state: Any
     _registry: Any
 
@@ -294,7 +294,7 @@ class BaseManager(_mp.BaseManager):
     def get_server(self) -> Any:
         """The server, for a process that is to be it: ``serve_forever()``."""
         self._expect_new()
-        return self._Server(self._registry, self._address, self._authkey, self._serializer)  # type: ignore[attr-defined]
+        return self._Server(self._registry, self._address, self._authkey, self._serializer)
 
     def start(self, initializer: Any = None, initargs: Any = ()) -> None:
         """Start the server process; ``initializer`` runs in it first.
@@ -308,22 +308,22 @@ class BaseManager(_mp.BaseManager):
         self._started(_shut_down, self._end_server)
 
     def _started(self, function: Any, *args: Any) -> None:
-        self._state.value = State.STARTED  # type: ignore[attr-defined]
+        self._state.value = State.STARTED
         # As in CPython it is not there before.
         self.shutdown = util.Finalize(self, function, args=(*args, self._state), exitpriority=0)
 
     def _expect_new(self) -> None:
         state = self._state.value
-        if state == State.STARTED:  # type: ignore[attr-defined]
+        if state == State.STARTED:
             raise ProcessError("Already started server")
-        if state == State.SHUTDOWN:  # type: ignore[attr-defined]
+        if state == State.SHUTDOWN:
             raise ProcessError("Manager has shut down")
 
     def _launch(self, initializer: Any, initargs: Any) -> None:
         reader, writer = connection.Pipe(duplex=False)
-        run = type(self)._run_server  # type: ignore[attr-defined]
-        given = self._registry, self._address, self._authkey, self._serializer  # type: ignore[attr-defined]
-        child = self._ctx.Process(target=run, args=(*given, writer, initializer, initargs))  # type: ignore[attr-defined]
+        run = type(self)._run_server
+        given = self._registry, self._address, self._authkey, self._serializer
+        child = self._ctx.Process(target=run, args=(*given, writer, initializer, initargs))
         number = ":".join(str(part) for part in child._identity)
         child.name = f"{type(self).__name__}-{number}"
         child.start()
@@ -343,7 +343,7 @@ class BaseManager(_mp.BaseManager):
             reader.close()
         self._process = child
         timeout = getattr(self, "_shutdown_timeout", None)
-        self._end_server = _Ending(child, self._address, self._authkey, self._Client, timeout)  # type: ignore[attr-defined]
+        self._end_server = _Ending(child, self._address, self._authkey, self._Client, timeout)
 
 
 class _Ending:
@@ -361,7 +361,7 @@ class _Ending:
 
 def _shut_down(end_server: _Ending, state: Any) -> None:
     end_server()
-    state.value = State.SHUTDOWN  # type: ignore[attr-defined]
+    state.value = State.SHUTDOWN
 
 
 # -- what stands behind the proxies of objects in Redis --
@@ -552,7 +552,7 @@ class _Direct(BaseProxy):
     _referent: Any = None
     _exposed_: tuple[str, ...]
 
-    def _callmethod(self, methodname: str, args: Any = (), kwds: Any = {}) -> Any:
+    def _callmethod(self, methodname: str, args: Any = (), kwds: Any = _NONE) -> Any:
         referent = self._referent
         if referent is None:
             return super()._callmethod(methodname, args, kwds)
@@ -619,7 +619,7 @@ class BarrierProxy(_Direct, _cpython.BarrierProxy):  # type: ignore[misc]
 class NamespaceProxy(_Direct, _cpython.NamespaceProxy):  # type: ignore[misc]
     """An object with attributes."""
 
-    def _callmethod(self, methodname: str, args: Any = (), kwds: Any = {}) -> Any:
+    def _callmethod(self, methodname: str, args: Any = (), kwds: Any = _NONE) -> Any:
         names = self._referent
         if names is None or methodname[:2] != "__" or methodname in ("__repr__", "__str__"):
             return super()._callmethod(methodname, args, kwds)
@@ -696,7 +696,7 @@ class DictProxy(_Direct, _cpython.DictProxy):  # type: ignore[misc]
         self.update(other)
         return self
 
-    def __reversed__(self) -> Iterator[Any]:
+    def __reversed__(self) -> Any:
         return reversed(self.keys())
 
     def add(self, key: Any, amount: Any) -> Any:
@@ -776,7 +776,7 @@ class SyncManager(BaseManager, _cpython.SyncManager):  # type: ignore[misc]
     @property
     def address(self) -> Any:
         """Where the server process listens; it is started if it was not needed until now."""
-        if self._state.value == State.STARTED:  # type: ignore[attr-defined]
+        if self._state.value == State.STARTED:
             self._serve()
         return self._address
 
@@ -795,7 +795,7 @@ class SyncManager(BaseManager, _cpython.SyncManager):  # type: ignore[misc]
         return super()._create(typeid, *args, **kwds)
 
     def _expect_started(self) -> None:
-        started = self._state.value == State.STARTED  # type: ignore[attr-defined]
+        started = self._state.value == State.STARTED
         assert started, "server not yet started"
 
     def _direct(self, typeid: str, make: Callable[..., Any], *args: Any, **kwds: Any) -> Any:
@@ -905,13 +905,11 @@ def _tidy_up(made: _Made, state: Any) -> None:
         made.end_server()
     current().delete(made.refs)
     made.refs.clear()
-    state.value = State.SHUTDOWN  # type: ignore[attr-defined]
+    state.value = State.SHUTDOWN
 
 
 def _pool(*args: Any, **kwds: Any) -> Any:
-    from .pool import Pool
-
-    return Pool(*args, **kwds)
+    return importlib.import_module(f"{__package__}.pool").Pool(*args, **kwds)
 
 
 # Where they are made by a method of something in a server process.

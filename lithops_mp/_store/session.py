@@ -265,7 +265,8 @@ class Session:
     def lending(self) -> Iterator[list[Ref]]:
         """Collect what this thread pickles meanwhile, for :meth:`lend` or :meth:`hold`."""
         outer = getattr(self._local, "lending", None)
-        self._local.lending = lent = []
+        lent: list[Ref] = []
+        self._local.lending = lent
         try:
             yield lent
         finally:

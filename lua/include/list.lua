@@ -27,9 +27,9 @@ local function arrive(c, elements)
   end
 end
 -- Add elements at an end, a page at a time: Lua passes only so many on.
-local function push(c, command, elements)
+local function push(c, elements, first)
   for i = 1, #elements, 1000 do
-    redis.call(command, c.items, unpack(elements, i, math.min(#elements, i + 999)))
+    redis.call(first and 'LPUSH' or 'RPUSH', c.items, unpack(elements, i, math.min(#elements, i + 999)))
   end
 end
 local function done(c, reply, large)

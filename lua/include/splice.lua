@@ -16,15 +16,15 @@ local function splice(c, first, last, new)
   elseif size - last <= first then
     local moved = redis.call('LRANGE', items, last, -1)
     if first == 0 then redis.call('DEL', items) else redis.call('LTRIM', items, 0, first - 1) end
-    push(c, 'RPUSH', new)
-    push(c, 'RPUSH', moved)
+    push(c, new)
+    push(c, moved)
   else
     local moved = first > 0 and redis.call('LRANGE', items, 0, first - 1) or {}
     redis.call('LTRIM', items, last, -1)
     for _, elements in ipairs({new, moved}) do
       local turned = {}
       for i = #elements, 1, -1 do turned[#turned + 1] = elements[i] end
-      push(c, 'LPUSH', turned)
+      push(c, turned, true)
     end
   end
   c.version = c.version + 1

@@ -13,14 +13,14 @@
 -- ARGV[4] start     of the slice that is searched, as in Python; empty for None
 -- ARGV[5] stop      the same
 -- ARGV[6] elements  msgpack array: all that equal the value
--- Reply AT index | COUNT count | REMOVED | MISSING | ASK | STALE | GONE | VERSION fmt
+-- Reply AT index | NUMBER count | REMOVED | MISSING | LOOK | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
 --- @include now, store, list, range, splice
 local keys, client, seq, what = KEYS, ARGV[1], ARGV[2], ARGV[3]
 local start, stop, elements = ARGV[4], ARGV[5], cmsgpack.unpack(ARGV[6])
 local c, answer = opened(keys, client, seq, '')
 if not c then return answer end
-if c.mixed == '1' then return done(c, {'ASK'}) end
+if c.mixed == '1' then return done(c, {'LOOK'}) end
 local first, last = range_of(start, stop, '', c.size)
 local count, found = 0, nil
 -- Bounded by the elements that equal the value.
@@ -31,7 +31,7 @@ for _, element in ipairs(elements) do
     if not found or place < found then found = place end
   end
 end
-if what == 'count' then return done(c, {'COUNT', count}) end
+if what == 'count' then return done(c, {'NUMBER', count}) end
 if found and (found < first or found >= last) then
   -- The first one lies before the slice: those in it are looked for one by one.
   found = nil

@@ -22,6 +22,6 @@ else
   for i, place in ipairs(cmsgpack.unpack(places)) do new[i] = old[place + 1] end
 end
 redis.call('DEL', c.items)
-push(c, 'RPUSH', new)
+push(c, new)
 c.version = c.version + 1
 return done(c, {'OK'})

@@ -34,6 +34,6 @@ if not c then return answer end
 local elements = more == '' and {} or cmsgpack.unpack(more)
 table.insert(elements, 1, element)
 arrive(c, elements)
-push(c, 'RPUSH', elements)
+push(c, elements)
 c.version = c.version + 1
 return done(c, {'ADDED'})

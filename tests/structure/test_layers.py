@@ -20,11 +20,13 @@ LAYERS = [
     {"_version", "errors", "config", "alias"},
     {"_store"},
     {"protocols", "reduction", "util", "dummy", "handle"},
-    {"queueing", "messages", "memory"},
-    {"channel"},
+    {"queueing", "messages", "memory", "storing"},
+    {"channel", "values"},
+    {"containers"},
     {"synchronize", "connection", "popen_lithops"},
     {"queues", "nanomsg", "sharedctypes"},
     {"process"},
+    {"managers"},
     {"context"},
     {"worker"},
     {""},  # the package itself
@@ -36,6 +38,7 @@ RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 #: Upward, from inside a function, and why.
 LATE = {
     ("connection", "nanomsg"): "pynng need not be there",
+    ("managers", "context"): "the default context, as in CPython's managers",
     ("popen_lithops", "context"): "the default context of the program, as in CPython's popen_fork",
     ("popen_lithops", "worker"): "text of the function that runs on the far side",
 }
