@@ -720,14 +720,14 @@ class List(Container):
             if self._change("order", version, msgpack.packb(places))[0] == b"OK":
                 return
 
-    def multiply(self, times: Any) -> None:
+    def __imul__(self, times: Any) -> Any:
         """Have the elements several times, one after the other."""
-        times = _index(times)
-        words = self._change("times", storing.clamped(times))
+        count = _index(times)
+        words = self._change("times", storing.clamped(count))
         while words[0] != b"OK":
             found, version = self._sight()
-            elements = self._elements(found * times)
-            words = self._put(slice(None), elements, version)
+            words = self._put(slice(None), self._elements(found * count), version)
+        return self
 
 
 def _bounds(part: slice) -> tuple[Any, Any, Any]:

@@ -25,6 +25,14 @@ local function unref(keys, process, ended)
     local fields = redis.call('HGETALL', state)
     local gone = {}
     if last then pins = pins_of(fields) end
+    for i = 1, last and #fields or 0, 2 do
+      if fields[i] == 'open' then
+        -- Bounded by those who read it page by page.
+        for client in string.gmatch(fields[i + 1], '(%S+) %d+') do
+          redis.call('DEL', state .. ':m:' .. client)
+        end
+      end
+    end
     -- Bounded by the processes that ever used the object.
     for i = 1, #fields, 2 do
       local over = string.match(fields[i], '^e:(.+)')

@@ -5,8 +5,8 @@ test's subject; it is never that the test fails. ``test_exclusions.py`` holds th
 list against the interpreter: each entry exists there, and every test that is not
 listed runs.
 
-Only the tests of processes are meant: those of ``multiprocessing.dummy`` and of
-managers (the ``WithThreads`` and ``WithManager`` variants) test other packages.
+The tests of ``multiprocessing.dummy`` (the ``WithThreads`` variants) are not meant: they test
+another package. ``/manager`` stands behind a class that is run with a manager's objects.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import sys
 
 SHARED = "its subject is shared memory, which part 3 brings"
 POOL = "it needs a Pool, which a later part brings"
-MANAGER = "it needs a Manager, which a later part brings"
 
 # -- facts --
 
@@ -33,6 +32,7 @@ LARGE = (
 )
 READER = "it looks at the pipe in CPython's queue; there is none in ours"
 WINDOWS = "it is about Windows, where we do not run"
+NOT_MANAGED = "it says itself that it does not apply to a manager's objects"
 NAMES = "it has the name of CPython's package built in (test_context.py has ours)"
 
 #: Class, or class and test -> reason. A class stands for all its tests.
@@ -41,14 +41,17 @@ EXCLUDED = {
     "_TestProcess.test_forkserver_sigint": FORKSERVER,
     "_TestProcess.test_forkserver_sigkill": FORKSERVER,
     "_TestQueue.test_no_import_lock_contention": MODULE,
-    "_TestContainers": MANAGER,
     "_TestPool": POOL,
     "_TestPoolWorkerErrors": POOL,
     "_TestPoolWorkerLifetime": POOL,
-    "_TestMyManager": MANAGER,
-    "_TestRemoteManager": MANAGER,
-    "_TestManagerRestart": MANAGER,
-    "TestManagerExceptions": MANAGER,
+    "_TestPool/manager": POOL,
+    "_TestQueue/manager.test_no_import_lock_contention": MODULE,
+    "_TestQueue/manager.test_queue_feeder_donot_stop_onexc": NOT_MANAGED,
+    "_TestQueue/manager.test_queue_feeder_on_queue_feeder_error": NOT_MANAGED,
+    "_TestSemaphore/manager.test_timeout": NOT_MANAGED,
+    "_TestBarrier/manager.test_thousand": NOT_MANAGED,
+    "TestInitializers.test_pool_initializer": POOL,
+    "TestSyncManagerTypes.test_pool": POOL,
     "_TestConnection.test_connection": FD,
     "_TestConnection.test_fd_transfer": FD,
     "_TestConnection.test_large_fd_transfer": FD,
@@ -57,7 +60,6 @@ EXCLUDED = {
     "_TestSharedMemory": SHARED,
     "_TestImportStar": NAMES,
     "TestInvalidHandle": FD,
-    "TestInitializers": MANAGER,
     "TestStdinBadfiledescriptor.test_pool_in_process": POOL,
     "TestInvalidFamily.test_invalid_family_win32": WINDOWS,
     "TestFlags": FLAGS,
@@ -69,7 +71,6 @@ EXCLUDED = {
     "TestResourceTracker": POSIX,
     "TestSimpleQueue.test_closed": READER,
     "TestPoolNotLeakOnFailure": POOL,
-    "TestSyncManagerTypes": MANAGER,
     "TestNamedResource": OTHER,
     "MiscTestCase.test_spawn_sys_executable_none_allows_import": OTHER,
     "MiscTestCase.test_large_pool": POOL,

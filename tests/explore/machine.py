@@ -61,7 +61,7 @@ def _pairs(flat: list[bytes]) -> list[tuple[bytes, bytes]]:
 def _readable(kind: str, raw: Any) -> Any:
     """A key's value as plain text, hashable once frozen by :func:`_frozen`."""
     if kind == "hash":
-        # A queue's state has msgpack in it.
+        # A queue's state has msgpack in it, and so have a dict's elements.
         return {name.decode(): value.decode("latin-1") for name, value in _pairs(raw)}
     if kind == "zset":
         return tuple((member.decode(), float(score)) for member, score in _pairs(raw))
@@ -69,7 +69,7 @@ def _readable(kind: str, raw: Any) -> Any:
         return tuple(entry[0].decode() for entry in raw)
     if kind == "string":
         return raw.decode("latin-1")
-    members = [member.decode() for member in raw]
+    members = [member.decode("latin-1") for member in raw]
     return tuple(sorted(members) if kind == "set" else members)
 
 

@@ -8,12 +8,15 @@ from lithops_mp._store import families, keys
 from lithops_mp._store.families import Ref
 from lithops_mp._store.scripts import REGISTRY, command
 
-from . import test_barrier, test_cond, test_event, test_mem, test_pipe, test_queue, test_sem
+from . import test_barrier, test_cond, test_dict, test_event, test_list, test_mem, test_pipe
+from . import test_queue, test_sem
 from .play import (
     BARRIER,
     COND,
+    DICT,
     EVENT,
     HERE,
+    LIST,
     LOCK,
     QUEUE,
     REGION,
@@ -41,6 +44,8 @@ CASES = [
     Case("GONE", run("object/renew"), []),
     Case("OK", UNREF, [*event(), REF]),
     Case("DELETED", UNREF, event()),
+    Case("DELETED", run("object/delete"), [*event(), REF]),
+    Case("DELETED", run("object/delete"), []),
 ]
 
 
@@ -85,6 +90,8 @@ FAMILIES = {
     "queue": (test_queue.CASES, [QUEUE]),
     "pipe": (test_pipe.CASES, [HERE, THERE]),
     "mem": (test_mem.CASES, [Ref("mem", REGION), Ref("sem", LOCK)]),
+    "dict": (test_dict.CASES, [DICT]),
+    "list": (test_list.CASES, [LIST]),
 }
 #: What is looked at beside the object itself, or in its place.
 LOOKED_AT = {
