@@ -88,7 +88,7 @@ def change(of: Keys, name: str, me: Me, *args: Argument) -> Steps:
 
 def close(of: Keys, me: Me) -> Steps:
     """What was read is not needed any more: the answer, with pins that were kept for it."""
-    reply, interrupt = yield from insist(Call(of["close"], (me.id,)))
+    reply, interrupt = yield from insist(Call(of["close"], (me.id, me.stamp())))
     if interrupt:
         raise interrupt
     return reply
@@ -103,16 +103,17 @@ def entries(of: Keys, me: Me, page: int = PAGE) -> Steps:
     try:
         while True:
             found: dict[bytes, Entry] = {}
-            word, some = yield from _page(of, me, "", page)
+            seq = me.stamp()
+            word, some = yield from _page(of, me, seq, "", page)
             _enter(found, some)
             if word == b"ALL":
                 return Sight(list(found.values()), False)
             while some and word == b"PAGE":
-                word, some = yield from _page(of, me, some[-3], page)
+                word, some = yield from _page(of, me, seq, some[-3], page)
                 _enter(found, some)
             seen, left = 0, 1
             while left > 0 and word != b"AGAIN":
-                reply = yield Call(of.mine("catch", me), (me.id, seen, page))
+                reply = yield Call(of.mine("catch", me), (me.id, seq, seen, page))
                 word = reply[0]
                 if word == b"CAUGHT":
                     left, some = int(reply[1]), reply[2:]
@@ -125,12 +126,12 @@ def entries(of: Keys, me: Me, page: int = PAGE) -> Steps:
     except GeneratorExit:
         raise
     except BaseException:
-        yield from insist(Call(of["close"], (me.id,)))
+        yield from insist(Call(of["close"], (me.id, me.stamp())))
         raise
 
 
-def _page(of: Keys, me: Me, after: bytes | str, count: int) -> Steps:
-    reply = yield Call(of.mine("read", me), (me.id, after, count))
+def _page(of: Keys, me: Me, seq: bytes, after: bytes | str, count: int) -> Steps:
+    reply = yield Call(of.mine("read", me), (me.id, seq, after, count))
     if reply[0] not in (b"ALL", b"PAGE", b"AGAIN"):
         raise fault(reply, of.ref.family)
     return reply[0], reply[1:]
@@ -151,7 +152,10 @@ def elements(of: Keys, me: Me, part: slice, page: int = PAGE) -> Steps:
     """The elements of a list's slice, as they were at one moment: a :class:`Sight`."""
     try:
         while True:
-            reply = yield Call(of.mine("read", me), (me.id, *words(part), page))
+            seq = me.stamp()
+            reply = yield Call(of.mine("read", me), (me.id, seq, *words(part), page))
+            if reply[0] == b"AGAIN":
+                continue
             if reply[0] == b"ALL":
                 return Sight(reply[2:], False, reply[1])
             if reply[0] != b"COPIED":
@@ -159,14 +163,14 @@ def elements(of: Keys, me: Me, part: slice, page: int = PAGE) -> Steps:
             version, size = reply[1], int(reply[2])
             found: list[bytes] = []
             while len(found) < size and reply[0] != b"AGAIN":
-                reply = yield Call(of.mine("page", me), (me.id, len(found), page))
+                reply = yield Call(of.mine("page", me), (me.id, seq, len(found), page))
                 found += reply[1:]
             if len(found) == size:
                 return Sight(found[part], True, version)
     except GeneratorExit:
         raise
     except BaseException:
-        yield from insist(Call(of["close"], (me.id,)))
+        yield from insist(Call(of["close"], (me.id, me.stamp())))
         raise
 
 

@@ -8,19 +8,19 @@
 -- KEYS[4] objects   hash: key -> the object it was, if the key does not say
 -- KEYS[5] mailbox   list: keys whose entries were changed
 -- ARGV[1] client    process.slot
--- ARGV[2] from      how many changes it has seen
--- ARGV[3] count     of changes in a page
+-- ARGV[2] seq       number of the request that began
+-- ARGV[3] from      how many changes it has seen
+-- ARGV[4] count     of changes in a page
 -- Reply CAUGHT left [key place element object ...] | AGAIN | GONE | VERSION fmt
 -- I17 what a reader is answered was there together at one moment
---- @include now, store, page
+--- @include now, store, reader, page
 local state, entries, order, objects, mailbox = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local client, from, count = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local client, seq, from, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local s = redis.call('HMGET', state, 'fmt', 'open')
 if s[1] ~= 'dict/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
 local readers = readers_of(s[2])
 if not readers[client] then return {'AGAIN'} end
-readers[client] = string.format('%d', now() + READING_MS)
-redis.call('HSET', state, 'open', open_of(readers))
+reads(state, readers, client, seq)
 local found = redis.call('LRANGE', mailbox, from, from + count - 1)
 local reply, some = entries_of(entries, order, objects, found)
 table.insert(reply, 1, redis.call('LLEN', mailbox) - from - some)

@@ -9,13 +9,14 @@
 -- KEYS[4] objects   hash: key -> the object it was, if the key does not say
 -- KEYS[5] mailbox   list: keys whose entries were changed
 -- ARGV[1] client    process.slot
--- ARGV[2] after     place of the last entry it has; empty to begin
--- ARGV[3] count     of entries in a page
+-- ARGV[2] seq       number of the request that began
+-- ARGV[3] after     place of the last entry it has; empty to begin
+-- ARGV[4] count     of entries in a page
 -- Reply ALL [key place element object ...] | PAGE [...] | AGAIN | GONE | VERSION fmt
 -- I17 what a reader is answered was there together at one moment
---- @include now, store, page
+--- @include now, store, reader, page
 local state, entries, order, objects, mailbox = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local client, after, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local client, seq, after, count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local s = redis.call('HMGET', state, 'fmt', 'size', 'rich', 'open')
 if s[1] ~= 'dict/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
 local size = tonumber(s[2])
@@ -30,9 +31,9 @@ if after == '' then
     table.insert(reply, 1, 'ALL')
     return reply
   end
+  if not begins(state, client, seq) then return {'AGAIN'} end
   redis.call('DEL', mailbox)
 end
-readers[client] = string.format('%d', now() + READING_MS)
-redis.call('HSET', state, 'open', open_of(readers))
+reads(state, readers, client, seq)
 table.insert(reply, 1, 'PAGE')
 return reply

@@ -29,18 +29,18 @@ local function replayed(last, seq)
   local word = ANSWERS[string.sub(last, 13, 13)]
   return word and {word} or cmsgpack.unpack(string.sub(last, 14))
 end
--- Those who read page by page, as "client deadline ..." in the state.
+-- Those who read page by page, as "client seq deadline ..." in the state.
 local function readers_of(open)
   local found, time = {}, open ~= '' and now() or 0
   -- Bounded by those who read at this moment, and by the dead of the last minute.
-  for client, deadline in string.gmatch(open, '(%S+) (%d+)') do
-    if tonumber(deadline) > time then found[client] = deadline end
+  for client, seq, deadline in string.gmatch(open, '(%S+) (%d+) (%d+)') do
+    if tonumber(deadline) > time then found[client] = seq .. ' ' .. deadline end
   end
   return found
 end
 local function open_of(readers)
   local words = {}
-  for client, deadline in pairs(readers) do words[#words + 1] = client .. ' ' .. deadline end
+  for client, which in pairs(readers) do words[#words + 1] = client .. ' ' .. which end
   table.sort(words)
   return table.concat(words, ' ')
 end

@@ -28,7 +28,7 @@ local function unref(keys, process, ended)
     for i = 1, last and #fields or 0, 2 do
       if fields[i] == 'open' then
         -- Bounded by those who read it page by page.
-        for client in string.gmatch(fields[i + 1], '(%S+) %d+') do
+        for client in string.gmatch(fields[i + 1], '(%S+) %d+ %d+') do
           redis.call('DEL', state .. ':m:' .. client)
         end
       end

@@ -9,9 +9,11 @@
 -- I3 repeating a request changes nothing
 --- @include now, store
 local state, trash, blobs, process = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
-local s = redis.call('HMGET', state, 'fmt', 'open')
+local s = redis.call('HMGET', state, 'fmt', 'ttl', 'open')
 if s[1] ~= 'list/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
-local c = {state = state, trash = trash, blobs = blobs, readers = readers_of(s[2]), freed = {}}
+local c = {
+  state = state, trash = trash, blobs = blobs, ttl = s[2], readers = readers_of(s[3]), freed = {},
+}
 close(c, process)
 -- Bounded by the fields of the state.
 for _, field in ipairs(redis.call('HKEYS', state)) do

@@ -6,15 +6,17 @@
 -- KEYS[2] items     list of elements
 -- KEYS[3] mailbox   list: the copy
 -- ARGV[1] client    process.slot
--- ARGV[2] start     of the slice, as in Python; empty for None
--- ARGV[3] stop      the same
--- ARGV[4] step      the same
--- ARGV[5] count     of elements in a page
--- Reply ALL version [element ...] | COPIED version size | GONE | VERSION fmt
+-- ARGV[2] seq       number of the request
+-- ARGV[3] start     of the slice, as in Python; empty for None
+-- ARGV[4] stop      the same
+-- ARGV[5] step      the same
+-- ARGV[6] count     of elements in a page
+-- Reply ALL version [element ...] | COPIED version size | AGAIN | GONE | VERSION fmt
 -- I17 what a reader is answered was there together at one moment
---- @include now, store, range
+--- @include now, store, reader, range
 local state, items, mailbox = KEYS[1], KEYS[2], KEYS[3]
-local client, start, stop, step, page = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local client, seq, start, stop = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local step, page = ARGV[5], tonumber(ARGV[6])
 local PAGE_BYTES = 1048576
 local s = redis.call('HMGET', state, 'fmt', 'version', 'size', 'rich', 'open')
 if s[1] ~= 'list/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
@@ -32,9 +34,8 @@ if count == 0 or (s[4] == '0' and high - low < page) then
   end
   if bytes < PAGE_BYTES then return reply end
 end
+if not begins(state, client, seq) then return {'AGAIN'} end
 redis.call('COPY', items, mailbox, 'REPLACE')
 redis.call('PEXPIRE', mailbox, READING_MS)
-local readers = readers_of(s[5])
-readers[client] = string.format('%d', now() + READING_MS)
-redis.call('HSET', state, 'open', open_of(readers))
+reads(state, readers_of(s[5]), client, seq)
 return {'COPIED', s[2], size}

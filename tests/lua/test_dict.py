@@ -19,7 +19,6 @@ from .play import (
     check,
     dictionary,
     enter,
-    made,
     play,
     unproduced,
 )
@@ -65,16 +64,16 @@ def get(key: str = "sa", want: int = 1, others: bytes = b"") -> Run:
     return Run("dict/get", {"others": others, "want": want, "key": key}, DICT)
 
 
-def read(after: str = "", count: int = 9) -> Run:
-    return Run("dict/read", {"client": "R.0", "after": after, "count": count}, DICT)
+def read(after: str = "", count: int = 9, seq: int = 1) -> Run:
+    return Run("dict/read", {"client": "R.0", "seq": seq, "after": after, "count": count}, DICT)
 
 
 def catch(start: int = 0, count: int = 9) -> Run:
-    return Run("dict/catch", {"client": "R.0", "from": start, "count": count}, DICT)
+    return Run("dict/catch", {"client": "R.0", "seq": 1, "from": start, "count": count}, DICT)
 
 
-def close() -> Run:
-    return Run("dict/close", {"client": "R.0"}, DICT)
+def close(seq: int = 2) -> Run:
+    return Run("dict/close", {"client": "R.0", "seq": seq}, DICT)
 
 
 def bury(process: str = "A") -> Run:
@@ -156,6 +155,9 @@ CASES = [
     Case("PAGE sc 3 s3 ", read("2"), READING, None),
     Case("PAGE", read("3"), READING, None),
     Case("AGAIN", read("2"), ABC),
+    Case("AGAIN", read(count=2), READING),
+    Case("AGAIN", read(count=2), [*READING, read(count=2, seq=5)]),
+    Case("AGAIN", read(count=2), [*READING, close()]),
     Case("AGAIN", read("2"), [*READING, on("clear", "A.0", 1)]),
     Case("CAUGHT 0", catch(), READING, None),
     Case("CAUGHT 0 sa 1 sn  sb 0   sd 4 s4 ", catch(), CHANGED, None),
@@ -164,6 +166,7 @@ CASES = [
     Case("AGAIN", catch(), ABC),
     Case("OK", close(), READING),
     Case("OK", close(), ABC),
+    Case("STALE", close(), [*READING, close(3)]),
     Case("BURIED", bury(), TOOK),
     Case("BURIED", bury("R"), READING),
     *(

@@ -11,7 +11,7 @@ from explore.machine import State
 from lithops_mp._store import keys
 from lithops_mp._store.scripts import command
 
-from .play import LIST, Case, Run, check, made, play, sequence, unproduced
+from .play import LIST, Case, Run, check, play, sequence, unproduced
 
 STATE, ITEMS = keys.state("N"), keys.items("N")
 TRASH, COPY = keys.stream("N"), keys.mailbox("N", "R.0")
@@ -68,18 +68,18 @@ def look(index: int | str = "") -> Run:
     return Run("list/look", {"index": index}, LIST)
 
 
-def read(part: str = "::", count: int = 9) -> Run:
+def read(part: str = "::", count: int = 9, seq: int = 1) -> Run:
     start, stop, step = part.split(":")
-    args = {"client": "R.0", "start": start, "stop": stop, "step": step, "count": count}
-    return Run("list/read", args, LIST)
+    args = {"client": "R.0", "seq": seq, "start": start, "stop": stop, "step": step}
+    return Run("list/read", args | {"count": count}, LIST)
 
 
 def page(start: int = 0, count: int = 2) -> Run:
-    return Run("list/page", {"client": "R.0", "from": start, "count": count}, LIST)
+    return Run("list/page", {"client": "R.0", "seq": 1, "from": start, "count": count}, LIST)
 
 
-def close() -> Run:
-    return Run("list/close", {"client": "R.0"}, LIST)
+def close(seq: int = 2) -> Run:
+    return Run("list/close", {"client": "R.0", "seq": seq}, LIST)
 
 
 def bury(process: str = "A") -> Run:
@@ -156,8 +156,11 @@ CASES = [
     Case("PAGE sa sb", page(), READING, None),
     Case("PAGE sc", page(2), READING, None),
     Case("AGAIN", page(), ABC),
+    Case("AGAIN", read(count=2), READING),
+    Case("AGAIN", read(count=2), [*READING, close()]),
     Case("OK", close(), READING),
     Case("OK", close(), ABC),
+    Case("STALE", close(), [*READING, close(3)]),
     Case("BURIED", bury(), [*RICH, take("A.0", 3, 3)]),
     Case("BURIED", bury("R"), READING),
     *(

@@ -8,8 +8,17 @@ from lithops_mp._store import families, keys
 from lithops_mp._store.families import Ref
 from lithops_mp._store.scripts import REGISTRY, command
 
-from . import test_barrier, test_cond, test_dict, test_event, test_list, test_mem, test_pipe
-from . import test_queue, test_sem
+from . import (
+    test_barrier,
+    test_cond,
+    test_dict,
+    test_event,
+    test_list,
+    test_mem,
+    test_pipe,
+    test_queue,
+    test_sem,
+)
 from .play import (
     BARRIER,
     COND,
