@@ -282,7 +282,7 @@ class Dict(Container):
     def snapshot(self, made: Callable[[storing.Entry], T]) -> list[T]:
         """Of each entry, in their order and as they were at one moment, what ``made`` makes."""
         client = current().client
-        return self._values(client.run(storing.entries(self.scripts, client)), made)
+        return self._values(client.run(storing.entries(self.scripts, client, storing.PAGE)), made)
 
     def _object(self, entry: storing.Entry) -> Any:
         return values.object_of(entry.key, entry.object)
@@ -551,11 +551,9 @@ class List(Container):
 
     def _sight(self, part: slice = slice(None)) -> tuple[list[Any], bytes]:
         """The values of a slice as they were at one moment, and the list's version."""
-        part = slice(*(bound if bound is None else _index(bound) for bound in _bounds(part)))
-        if part.step == 0:
-            raise ValueError("slice step cannot be zero")
+        part = _checked(part)
         client = current().client
-        sight = client.run(storing.elements(self.scripts, client, part))
+        sight = client.run(storing.elements(self.scripts, client, part, storing.PAGE))
         return self._values(sight, self._value), sight.version
 
     def copy(self) -> list[Any]:
@@ -646,31 +644,32 @@ class List(Container):
 
     def __delitem__(self, index: Any) -> None:
         if isinstance(index, slice):
-            return self._splice(index, ())
+            return self._splice(index)
         words = self._change("take", "drop", storing.clamped(_index(index)))
         if words[0] == b"MISSING":
             raise IndexError("list assignment index out of range")
         self._released(words)
 
-    def _splice(self, part: slice, some: Any) -> None:
-        start, stop, step = (bound if bound is None else _index(bound) for bound in _bounds(part))
-        if step == 0:
-            raise ValueError("slice step cannot be zero")
-        new = list(some)
-        reply = self._put(slice(start, stop, step), self._elements(new))
+    def _splice(self, part: slice, some: Any = None) -> None:
+        part = _checked(part)
+        new = None if some is None else list(some)
+        reply = self._put(part, None if new is None else self._elements(new))
         if reply[0] == b"SIZE":
             raise ValueError(
-                f"attempt to assign sequence of size {len(new)} "
+                f"attempt to assign sequence of size {len(new or ())} "
                 f"to extended slice of size {int(reply[1])}"
             )
 
-    def _put(self, part: slice, elements: list[bytes], version: bytes = b"") -> list[Any]:
-        packed = msgpack.packb(elements, use_bin_type=False)
+    def _put(
+        self, part: slice, elements: list[bytes] | None = None, version: bytes = b""
+    ) -> list[Any]:
+        """Put elements in the place of a slice; None deletes it."""
+        packed = b"" if elements is None else msgpack.packb(elements, use_bin_type=False)
         words = self._change("splice", version, *storing.words(part), packed)
-        if words[0] != b"OK":
-            self._drop(elements)
-            return words
-        self._released(words)
+        if words[0] == b"OK":
+            self._released(words)
+        else:
+            self._drop(elements or ())
         return words
 
     def insert(self, index: Any, value: Any) -> None:
@@ -697,13 +696,13 @@ class List(Container):
             place = found.index(value) if value in found else None
             if place is None:
                 break
-            words = self._put(slice(place, place + 1), [], version)
+            words = self._put(slice(place, place + 1), None, version)
         if words is None or words[0] in (b"MISSING", b"CHANGED"):
             raise ValueError("list.remove(x): x not in list")
 
     def clear(self) -> None:
         """Take out all elements."""
-        self._put(slice(None), [])
+        self._put(slice(None))
 
     def reverse(self) -> None:
         """Turn it round."""
@@ -732,6 +731,13 @@ class List(Container):
 
 def _bounds(part: slice) -> tuple[Any, Any, Any]:
     return part.start, part.stop, part.step
+
+
+def _checked(part: slice) -> slice:
+    part = slice(*(bound if bound is None else operator.index(bound) for bound in _bounds(part)))
+    if part.step == 0:
+        raise ValueError("slice step cannot be zero")
+    return part
 
 
 def _index(index: Any) -> int:

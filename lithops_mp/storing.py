@@ -94,7 +94,7 @@ def close(of: Keys, me: Me) -> Steps:
     return reply
 
 
-def entries(of: Keys, me: Me, page: int = PAGE) -> Steps:
+def entries(of: Keys, me: Me, page: int) -> Steps:
     """All entries of a dict, in their order, as they were at one moment: a :class:`Sight`.
 
     Pages first, and then what was changed meanwhile, until nothing is left: what is read
@@ -148,7 +148,7 @@ def _place(entry: Entry) -> float:
     return entry.place
 
 
-def elements(of: Keys, me: Me, part: slice, page: int = PAGE) -> Steps:
+def elements(of: Keys, me: Me, part: slice, page: int) -> Steps:
     """The elements of a list's slice, as they were at one moment: a :class:`Sight`."""
     try:
         while True:

@@ -11,17 +11,18 @@
 -- ARGV[4] start     of the slice, as in Python; empty for None
 -- ARGV[5] stop      the same
 -- ARGV[6] step      the same
--- ARGV[7] elements  msgpack array
+-- ARGV[7] elements  msgpack array; empty to delete the slice
 -- Reply OK [pin object ...] | SIZE count | CHANGED | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
 --- @include now, store, list, range, splice
 local keys, client, seq, version = KEYS, ARGV[1], ARGV[2], ARGV[3]
-local start, stop, step, new = ARGV[4], ARGV[5], ARGV[6], cmsgpack.unpack(ARGV[7])
+local start, stop, step, packed = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local c, answer = opened(keys, client, seq, version)
 if not c then return answer end
 local first, last, by, count = range_of(start, stop, step, c.size)
+local new = packed == '' and {} or cmsgpack.unpack(packed)
 -- As in Python, only a slice without a step may change its length, unless it goes altogether.
-if by ~= 1 and #new ~= count and #new > 0 then return done(c, {'SIZE', count}) end
+if by ~= 1 and #new ~= count and packed ~= '' then return done(c, {'SIZE', count}) end
 arrive(c, new)
 if by == 1 then
   last = math.max(first, last)

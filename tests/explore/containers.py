@@ -170,7 +170,7 @@ def remover(element: str) -> Program:
             if element not in found:
                 return ()
             at = found.index(element)
-            args = sight.version, at, at + 1, "", packed()
+            args = sight.version, at, at + 1, "", ""
             reply = yield from storing.change(AS_LIST, "splice", me, *args)
             if reply[0] == b"OK":
                 return (element,)

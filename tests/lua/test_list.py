@@ -47,7 +47,8 @@ def splice(
     client: str, seq: int, part: str, *elements: str | bytes, version: int | str = ""
 ) -> Run:
     start, stop, step = part.split(":")
-    args = {"start": start, "stop": stop, "step": step, "elements": packed(*elements)}
+    args = {"start": start, "stop": stop, "step": step}
+    args["elements"] = packed(*elements) if elements else b""
     return on("splice", client, seq, version=version, **args)
 
 
