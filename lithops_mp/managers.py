@@ -621,7 +621,7 @@ class NamespaceProxy(_Direct, _cpython.NamespaceProxy):  # type: ignore[misc]
 
     def _callmethod(self, methodname: str, args: Any = (), kwds: Any = _NONE) -> Any:
         names = self._referent
-        if names is None or methodname[:2] != "__" or methodname in ("__repr__", "__str__"):
+        if names is None or methodname not in self._exposed_:
             return super()._callmethod(methodname, args, kwds)
         if methodname == "__getattribute__":
             return names.get(*args)

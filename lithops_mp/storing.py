@@ -104,21 +104,24 @@ def entries(of: Keys, me: Me, page: int) -> Steps:
         while True:
             found: dict[bytes, Entry] = {}
             seq = me.stamp()
-            word, some = yield from _page(of, me, seq, "", page)
+            word, some = yield from _page(of, me, seq, "", "", page)
+            last = some.pop(0) if word == b"PAGE" else b""
             _enter(found, some)
             if word == b"ALL":
                 return Sight(list(found.values()), False)
             while some and word == b"PAGE":
-                word, some = yield from _page(of, me, seq, some[-3], page)
-                _enter(found, some)
-            seen, left = 0, 1
+                word, some = yield from _page(of, me, seq, some[-3], last, page)
+                _enter(found, some := some[1:])
+            seen, left, count = 0, 1, page
             while left > 0 and word != b"AGAIN":
-                reply = yield Call(of.mine("catch", me), (me.id, seq, seen, page))
+                reply = yield Call(of.mine("catch", me), (me.id, seq, seen, count))
                 word = reply[0]
                 if word == b"CAUGHT":
-                    left, some = int(reply[1]), reply[2:]
-                    seen += len(some) // 4
-                    _enter(found, some)
+                    left = int(reply[1])
+                    seen += int(reply[2])
+                    _enter(found, reply[3:])
+                    # Who is slower than others change, asks for more, until he is not.
+                    count *= 2
                 elif word != b"AGAIN":
                     raise fault(reply, of.ref.family)
             if word != b"AGAIN":
@@ -130,8 +133,8 @@ def entries(of: Keys, me: Me, page: int) -> Steps:
         raise
 
 
-def _page(of: Keys, me: Me, seq: bytes, after: bytes | str, count: int) -> Steps:
-    reply = yield Call(of.mine("read", me), (me.id, seq, after, count))
+def _page(of: Keys, me: Me, seq: bytes, after: Argument, last: Argument, count: int) -> Steps:
+    reply = yield Call(of.mine("read", me), (me.id, seq, after, last, count))
     if reply[0] not in (b"ALL", b"PAGE", b"AGAIN"):
         raise fault(reply, of.ref.family)
     return reply[0], reply[1:]

@@ -11,7 +11,7 @@
 -- ARGV[2] seq       number of the request that began
 -- ARGV[3] from      how many changes it has seen
 -- ARGV[4] count     of changes in a page
--- Reply CAUGHT left [key place element object ...] | AGAIN | GONE | VERSION fmt
+-- Reply CAUGHT left seen [key place element object ...] | AGAIN | GONE | VERSION fmt
 -- I17 what a reader is answered was there together at one moment
 --- @include now, store, reader, page
 local state, entries, order, objects, mailbox = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -22,7 +22,17 @@ local readers = readers_of(s[2])
 if not readers[client] then return {'AGAIN'} end
 reads(state, readers, client, seq)
 local found = redis.call('LRANGE', mailbox, from, from + count - 1)
-local reply, some = entries_of(entries, order, objects, found)
-table.insert(reply, 1, redis.call('LLEN', mailbox) - from - some)
+-- One that was changed often is answered once. Bounded by the changes in a page.
+local distinct, first = {}, {}
+for i, key in ipairs(found) do
+  if not first[key] then
+    first[key] = i
+    distinct[#distinct + 1] = key
+  end
+end
+local reply, some = entries_of(entries, order, objects, distinct, count)
+local seen = distinct[some + 1] and first[distinct[some + 1]] - 1 or #found
+table.insert(reply, 1, seen)
+table.insert(reply, 1, redis.call('LLEN', mailbox) - from - seen)
 table.insert(reply, 1, 'CAUGHT')
 return reply

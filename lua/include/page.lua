@@ -1,8 +1,8 @@
--- Elements are answered a page at a time: so many, or so many bytes.
-local PAGE_BYTES = 1048576
+-- Entries are answered a page at a time: so many, or so many bytes.
+local ENTRY_BYTES = 1024
 -- The entries of some keys: key, place, element, object, ...; and how many there are. One
 -- that is not there has no element.
-local function entries_of(entries, order, objects, found)
+local function entries_of(entries, order, objects, found, page)
   local flat, bytes, count = {}, 0, 0
   local some_say_less = redis.call('EXISTS', objects) == 1
   for i = 1, #found, 64 do
@@ -14,7 +14,7 @@ local function entries_of(entries, order, objects, found)
       local element, object = elements[j] or '', pickled[j] or ''
       for _, word in ipairs({key, place, element, object}) do flat[#flat + 1] = word end
       bytes, count = bytes + #key + #element + #object, count + 1
-      if bytes > PAGE_BYTES then return flat, count end
+      if bytes > page * ENTRY_BYTES then return flat, count end
     end
   end
   return flat, count

@@ -65,7 +65,11 @@ def get(key: str = "sa", want: int = 1, others: bytes = b"") -> Run:
 
 
 def read(after: str = "", count: int = 9, seq: int = 1) -> Run:
-    return Run("dict/read", {"client": "R.0", "seq": seq, "after": after, "count": count}, DICT)
+    return Run(
+        "dict/read",
+        {"client": "R.0", "seq": seq, "after": after, "last": "3", "count": count},
+        DICT,
+    )
 
 
 def catch(start: int = 0, count: int = 9) -> Run:
@@ -93,6 +97,7 @@ CHANGED = [
     take("A.0", 2, key="sb"),
     enter("A.0", 3, "d", "s4"),
 ]
+TWICE = [enter("A.0", 1, "a", "sn"), enter("A.0", 2, "a", "s2")]
 TOOK = [*RICH, take("A.0", 3, key="sa")]
 GONE = command("DEL", ENTRIES)
 LATE = [*ABC, enter("A.0", 5, "a", "sn")]
@@ -150,19 +155,20 @@ CASES = [
     Case("OTHERS 0", OTHERS, ABC),
     Case("ALL sa 1 s1  sb 2 s2  sc 3 s3 ", read(), ABC),
     Case("ALL", read(), NONE),
-    Case("PAGE sa 1 s1  sb 2 s2 ", read(count=2), ABC, None),
-    Case("PAGE sa 1 15:1:abc  sb*", read(count=2), RICH, None),
-    Case("PAGE sc 3 s3 ", read("2"), READING, None),
-    Case("PAGE", read("3"), READING, None),
+    Case("PAGE 3 sa 1 s1  sb 2 s2 ", read(count=2), ABC, None),
+    Case("PAGE 3 sa 1 15:1:abc  sb*", read(count=2), RICH, None),
+    Case("PAGE 3 sc 3 s3 ", read("2"), READING, None),
+    Case("PAGE 3", read("3"), READING, None),
     Case("AGAIN", read("2"), ABC),
     Case("AGAIN", read(count=2), READING),
     Case("AGAIN", read(count=2), [*READING, read(count=2, seq=5)]),
     Case("AGAIN", read(count=2), [*READING, close()]),
     Case("AGAIN", read("2"), [*READING, on("clear", "A.0", 1)]),
-    Case("CAUGHT 0", catch(), READING, None),
-    Case("CAUGHT 0 sa 1 sn  sb 0   sd 4 s4 ", catch(), CHANGED, None),
-    Case("CAUGHT 1 sa 1 sn  sb 0  ", catch(count=2), CHANGED, None),
-    Case("CAUGHT 0 sd 4 s4 ", catch(2), CHANGED, None),
+    Case("CAUGHT 0 0", catch(), READING, None),
+    Case("CAUGHT 0 3 sa 1 sn  sb 0   sd 4 s4 ", catch(), CHANGED, None),
+    Case("CAUGHT 1 2 sa 1 sn  sb 0  ", catch(count=2), CHANGED, None),
+    Case("CAUGHT 0 2 sa 1 s2 ", catch(), [*READING, *TWICE], None),
+    Case("CAUGHT 0 1 sd 4 s4 ", catch(2), CHANGED, None),
     Case("AGAIN", catch(), ABC),
     Case("OK", close(), READING),
     Case("OK", close(), ABC),
@@ -300,12 +306,12 @@ def test_changes_are_noted_for_readers_only(machine):
 
 
 def test_a_page_ends_where_it_gets_large(machine):
-    big = "s" + "x" * 700_000
+    big = "s" + "x" * 6_000
     two = [*NONE, enter("A.0", 1, "a", big), enter("A.0", 2, "b", big), enter("A.0", 3, "c", big)]
     reply, state = play(machine, *two, read())
-    assert reply.startswith("PAGE sa")
+    assert reply.startswith("PAGE 3 sa")
     assert reply.count(" s" + "x") == 2
-    assert play(machine, read("2"), state=state)[0].startswith("PAGE sc 3")
+    assert play(machine, read("2"), state=state)[0].startswith("PAGE 3 sc 3")
 
 
 def test_who_deletes_the_last_reference_is_told_what_it_held(machine):
