@@ -18,6 +18,7 @@ from lithops_mp.errors import ConfigurationError, ServerUnavailable
 
 from . import (
     bench_contention,
+    bench_dict,
     bench_handover,
     bench_lock,
     bench_pipe,
@@ -32,7 +33,7 @@ SUBJECTS: dict[str, ModuleType] = {
     module.NAME: module
     for module in (
         *(bench_roundtrip, bench_lock, bench_handover, bench_contention),
-        *(bench_queue, bench_pipe, bench_value),
+        *(bench_queue, bench_pipe, bench_value, bench_dict),
     )
 }
 

@@ -50,6 +50,10 @@ class Container(Handle):
 
     def _element(self, value: Any) -> bytes:
         """A value, ready to be kept. Raises what pickling it raises."""
+        if values.is_plain(value):
+            pickled = pickle.dumps(value, 5)
+            if len(pickled) <= messages.INLINE:
+                return b"0" + pickled
         return self._elements([value])[0]
 
     def _elements(self, some: Iterable[Any]) -> list[bytes]:
@@ -414,7 +418,7 @@ class Dict(Container):
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
         """The value of a key, which is entered if there is none."""
-        element = self._element(default)
+        element = values.simple(default) or self._element(default)
         words = self._about("swap", key, b"", element, shape="key 0 1 object")
         if words[0] == b"SWAPPED":
             self.resized += 1
@@ -482,7 +486,7 @@ class Dict(Container):
         return words[2] if words[0] == b"VALUE" else None
 
     def _swap(self, key: Any, expected: bytes | None, value: Any) -> list[Any]:
-        element = self._element(value)
+        element = values.simple(value) or self._element(value)
         words = self._about("swap", key, expected or b"", element, shape="key 0 1 object")
         if words[0] != b"SWAPPED":
             self._drop([element])
@@ -637,7 +641,7 @@ class List(Container):
         if isinstance(index, slice):
             return self._splice(index, value)
         place = storing.clamped(_index(index))
-        words = self._change("set", place, self._element(value))
+        words = self._change("set", place, values.simple(value) or self._element(value))
         if words[0] == b"MISSING":
             raise IndexError("list assignment index out of range")
         self._released(words)
@@ -675,7 +679,7 @@ class List(Container):
     def insert(self, index: Any, value: Any) -> None:
         """Put an element before another one."""
         place = _index(index)
-        self._put(slice(place, place), [self._element(value)])
+        self._put(slice(place, place), self._elements([value]))
 
     def pop(self, index: Any = -1) -> Any:
         """Take an element out. Raises IndexError."""

@@ -121,6 +121,26 @@ def simple(value: Any) -> bytes | None:
     return None
 
 
+def is_plain(value: Any, limit: int = 16) -> bool:
+    """Is it made of a few simple values, which hold no class or handle of anybody's?
+
+    Then it need not go through a pickler that looks for such.
+    """
+    kind = type(value)
+    if kind in _ATOMS:
+        return True
+    if kind is dict:
+        value = [*value, *value.values()]
+    elif kind is not tuple and kind is not list:
+        return False
+    return len(value) <= limit and all(
+        type(one) in _ATOMS or is_plain(one, limit // 2) for one in value
+    )
+
+
+_ATOMS = frozenset({str, int, float, bool, bytes, type(None)})
+
+
 def of_simple(element: bytes) -> Any:
     """The value of such an element."""
     kind = element[0]

@@ -502,7 +502,7 @@ OF_DICT: dict[str, Callable[[Any], Any]] = {
     "values": lambda d: d.values(),
     "items": lambda d: d.items(),
     "copy": lambda d: d.copy(),
-    "iteration": lambda one: [each for each in one],  # list() asks for the length, too
+    "iteration": lambda one: [*map(repr, one)],  # list() alone asks for the length, too
     "str": str,
     "add": lambda d: d.add("a", 1),
 }
@@ -525,7 +525,7 @@ OF_LIST: dict[str, Callable[[Any], Any]] = {
     "v in l": lambda one: 7 in one,
     "len": len,
     "*=": lambda one: one.__imul__(2),
-    "iteration": lambda one: [each for each in one],  # list() asks for the length, too
+    "iteration": lambda one: [*map(repr, one)],  # list() alone asks for the length, too
 }
 
 
