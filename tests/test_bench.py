@@ -49,7 +49,7 @@ def test_every_subject_has_rows_of_the_floor_and_of_us(
 ) -> None:
     rows = outcome[0]["rows"]
     cases = {(row["subject"], row["case"]) for row in rows}
-    subjects = {"roundtrip", "lock", "handover", "contention", "queue", "pipe", "value"}
+    subjects = {"roundtrip", "lock", "handover", "contention", "queue", "pipe", "value", "dict"}
     assert {subject for subject, _ in cases} == subjects
     for case in cases:
         kinds = {row["kind"] for row in rows if (row["subject"], row["case"]) == case}

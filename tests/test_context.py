@@ -27,12 +27,11 @@ from lithops_mp.errors import ObjectExpired
 MODULES = ("context", "dummy", "process", "reduction", "sharedctypes", "synchronize", "util")
 LATER = (
     "heap",
-    "managers",
     "pool",
     "resource_sharer",
     "shared_memory",
 )
-FACTORIES = ("Manager", "Pool")
+FACTORIES = ("Pool",)
 
 
 @pytest.fixture(scope="module", autouse=True)
