@@ -903,7 +903,9 @@ class _Made:
 def _tidy_up(made: _Made, state: Any) -> None:
     if made.end_server:
         made.end_server()
-    current().delete(made.refs)
+    # Without its server there is nothing to delete.
+    with contextlib.suppress(ServerUnavailable):
+        current().delete(made.refs)
     made.refs.clear()
     state.value = State.SHUTDOWN
 
