@@ -2,8 +2,8 @@
 
 import sys
 
-from .run import main
-
-# Workers are spawned, and a spawned process imports its parent's main module.
+# Processes are spawned, and a spawned process imports its parent's main module: let it be small.
 if __name__ == "__main__":
+    from .run import main
+
     sys.exit(main())

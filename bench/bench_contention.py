@@ -52,7 +52,7 @@ def run(stage: Stage) -> Table:
 
 
 def _case(stage: Stage, processes: int) -> list[dict[str, Any]]:
-    def once(one: Contestant, series: Series) -> None:
+    def once(one: Contestant, series: Series) -> int:
         before = stage.crew.counter.value
         start = time.monotonic() + HEAD_START
         job = (contend, (one.name, start, start + stage.sizes.window))
@@ -62,12 +62,16 @@ def _case(stage: Stage, processes: int) -> list[dict[str, Any]]:
         series.samples += [wait for _, _, waits in results for wait in waits]
         right = stage.crew.counter.value - before == sum(counts)
         series.note(jain=jain(counts), right=right)
+        return sum(counts)
 
     rounds = stage.sizes.contention_rounds
-    what = f"{NAME}: {processes} processes"
-    found = stage.interleave(what, list(stage.locks), rounds, once)
-    rows = compared(NAME, f"{processes} processes", found, GOAL, more_is_better=True)
+    case = "alone" if processes == 1 else f"{processes} processes"
+    what = f"{NAME}: {case}"
+    warm_up = processes == stage.sizes.processes[0]
+    found = stage.interleave(what, list(stage.locks), rounds, once, warm_up=warm_up)
+    rows = compared(NAME, case, found, GOAL, more_is_better=True)
     for row, series in zip(rows, found, strict=True):
+        row["x"] = processes
         row["ops_per_s"] = row["figure"]
         row["wait_p50"] = percentile(series.samples, 50)
         row["wait_p99"] = percentile(series.samples, 99)

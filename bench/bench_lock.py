@@ -2,8 +2,8 @@
 
     python -m bench --only lock
 
-One sample is a pair: ``acquire`` and ``release``. The other primitives are
-measured against their own floors only.
+One sample is a pair: ``acquire`` and ``release``; with a condition ``notify``, which
+nobody waits for, between the two.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from . import floor
-from .contestants import FLOOR, OURS, Contestant, Stack
+from .contestants import Contestant, family
 from .harness import Goal, Series, Stage, Table, latency_rows, timed
-from .site import Site
 
 NAME = "lock"
 GOAL = Goal(1.5)
@@ -32,44 +31,42 @@ def pair(lock: Any) -> Callable[[], None]:
     return both
 
 
-def _ours(name: str) -> Callable[[Site, Stack], Any]:
-    def make(site: Site, stack: Stack) -> Any:
-        from lithops_mp import synchronize
+def notify(condition: Any) -> Callable[[], None]:
+    """One sample of a condition."""
+    acquire, release, word = condition.acquire, condition.release, condition.notify
 
-        return getattr(synchronize, name)()
+    def all_three() -> None:
+        acquire()
+        word()
+        release()
 
-    return make
-
-
-def _floor_lock(site: Site, stack: Stack) -> Any:
-    return floor.Lock(site.wire, site.name())
-
-
-def _floor_semaphore(site: Site, stack: Stack) -> Any:
-    return floor.Semaphore(site.wire, site.name(), 1)
+    return all_three
 
 
-def _floor_event(site: Site, stack: Stack) -> Any:
-    return floor.Event(site.wire, site.name())
+def up_and_down(event: Any) -> Callable[[], None]:
+    """One sample of an event that nobody waits for."""
+    up, down = event.set, event.clear
+
+    def both() -> None:
+        up()
+        down()
+
+    return both
 
 
-# Case -> what is timed, the floor's and our own object.
-OTHERS: dict[str, tuple[Callable[[Any], Callable[[], object]], tuple[Contestant, Contestant]]] = {
-    "RLock pair": (
-        pair,
-        (Contestant("floor", FLOOR, _floor_lock), Contestant("lithops_mp", OURS, _ours("RLock"))),
-    ),
-    "Semaphore pair": (
-        pair,
-        (
-            Contestant("floor", FLOOR, _floor_semaphore),
-            Contestant("lithops_mp", OURS, _ours("Semaphore")),
-        ),
-    ),
-    "Event.is_set": (
-        lambda event: event.is_set,
-        (Contestant("floor", FLOOR, _floor_event), Contestant("lithops_mp", OURS, _ours("Event"))),
-    ),
+def look(event: Any) -> Callable[[], object]:
+    """One sample of an event that is looked at."""
+    is_set: Callable[[], object] = event.is_set
+    return is_set
+
+
+# Case -> what is timed, and who takes part.
+OTHERS: dict[str, tuple[Callable[[Any], Callable[[], object]], tuple[Contestant, ...]]] = {
+    "RLock pair": (pair, family("RLock", floor.Lock)),
+    "Semaphore pair": (pair, family("Semaphore", floor.Semaphore, own=[1])),
+    "Condition.notify": (notify, family("Condition", floor.Condition)),
+    "Event.is_set": (look, family("Event", floor.Event)),
+    "Event.set, clear": (up_and_down, family("Event", floor.Event)),
 }
 
 
@@ -78,8 +75,8 @@ def run(stage: Stage) -> Table:
     opened = {one: one.open(stage.site, made) for one, made in stage.locks.items()}
     rows = _case(stage, "Lock pair", {one: pair(lock) for one, lock in opened.items()}, GOAL)
     for case, (sample, contestants) in OTHERS.items():
-        made = stage.make(contestants)
-        rows += _case(stage, case, {one: sample(made[one]) for one in made}, GOAL)
+        opened = stage.open(contestants)
+        rows += _case(stage, case, {one: sample(thing) for one, thing in opened.items()}, GOAL)
     columns = ("p50", "p99", "to_floor", "to_best_peer", "goal")
     return Table(NAME, "Uncontended, microseconds", columns, rows)
 

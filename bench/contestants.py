@@ -7,9 +7,10 @@ returns travels to the workers, where ``open`` turns it into the object again.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from . import floor
@@ -18,7 +19,13 @@ from .site import Site
 FLOOR, OURS, PEER, LOCAL = "floor", "ours", "peer", "one machine"
 SPAWN = multiprocessing.get_context("spawn")
 
-Stack = contextlib.ExitStack
+
+class Stack(contextlib.ExitStack):
+    """What is to be closed in the end. ``manager`` is CPython's, made when somebody needs it."""
+
+    @functools.cached_property
+    def manager(self) -> Any:
+        return self.enter_context(SPAWN.Manager())
 
 
 def _same(site: Site, ticket: Any) -> Any:
@@ -58,7 +65,7 @@ def _our_lock(site: Site, stack: Stack) -> Any:
 
 
 def _manager_lock(site: Site, stack: Stack) -> Any:
-    return stack.enter_context(SPAWN.Manager()).Lock()
+    return stack.manager.Lock()
 
 
 def _redis_py_lock(site: Site, name: str) -> Any:
@@ -93,3 +100,43 @@ LOCKS = (
     Contestant("python-redis-lock", PEER, _name, _python_redis_lock, "redis_lock"),
     Contestant("pottery", PEER, _name, _pottery_lock, "pottery"),
 )
+
+
+def _floor_of(factory: Callable[..., Any], args: tuple[Any, ...], site: Site, name: str) -> Any:
+    return factory(site.wire, name, *args)
+
+
+def family(
+    name: str, least: Callable[..., Any], args: Sequence[Any] = (), *, own: Sequence[Any] = ()
+) -> tuple[Contestant, ...]:
+    """What each of us calls ``name``, made with ``args``: CPython's, its Manager's, ours, Lithops'.
+
+    The floor's ``least`` is made of a wire, the name of a key, ``args`` and ``own``.
+    """
+
+    def ours(site: Site, stack: Stack) -> Any:
+        import lithops_mp
+
+        return getattr(lithops_mp, name)(*args)
+
+    def theirs(site: Site, stack: Stack) -> Any:
+        import lithops.multiprocessing
+
+        return getattr(lithops.multiprocessing, name)(*args)
+
+    return (
+        Contestant("floor", FLOOR, _name, functools.partial(_floor_of, least, (*args, *own))),
+        Contestant("lithops_mp", OURS, ours),
+        Contestant("multiprocessing", LOCAL, lambda site, stack: getattr(SPAWN, name)(*args)),
+        Contestant("Manager", PEER, lambda site, stack: getattr(stack.manager, name)(*args)),
+        Contestant("lithops", PEER, theirs, needs="lithops"),
+    )
+
+
+def crew_objects(parties: Sequence[int]) -> list[tuple[str, tuple[Contestant, ...]]]:
+    """What the workers have of everyone besides a lock."""
+    return [
+        ("Condition", family("Condition", floor.Condition)),
+        ("Event", family("Event", floor.Event)),
+        *((f"Barrier of {n}", family("Barrier", floor.Barrier, [n])) for n in parties),
+    ]

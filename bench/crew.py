@@ -38,30 +38,47 @@ class Post:
         self._handles = handles
         self._opened: dict[str, Any] = {}
 
-    def object(self, contestant: str) -> Any:
-        """A contestant's shared object, opened at first use."""
-        if contestant not in self._opened:
-            opener, shared = self._handles[contestant]
-            self._opened[contestant] = opener(self.site, shared)
-        return self._opened[contestant]
+    def object(self, contestant: str, name: str = "") -> Any:
+        """A contestant's shared object, opened at first use; or another one that has a name."""
+        key = f"{name} of {contestant}" if name else contestant
+        if key not in self._opened:
+            opener, shared = self._handles[key]
+            self._opened[key] = opener(self.site, shared)
+        return self._opened[key]
+
+    def another(self, contestant: str) -> Any:
+        """The same, with connections of its own: for a thread."""
+        opener, shared = self._handles[contestant]
+        return opener(self.site.again(), shared)
 
 
 class Crew:
     """Some workers. The shared objects travel to them when they are spawned."""
 
-    def __init__(self, site: Site, size: int, made: dict[Contestant, Any]) -> None:
+    def __init__(
+        self,
+        site: Site,
+        size: int,
+        made: dict[Contestant, Any],
+        others: dict[str, dict[Contestant, Any]] | None = None,
+    ) -> None:
         self.counter = SPAWN.RawValue("q", 0)
+        #: What the workers have of each contestant besides, by name.
+        self.others = others or {}
         self._site = site
-        self._size = size
+        self.size = size
         self._handles = {one.name: (one.open, shared) for one, shared in made.items()}
+        for name, some in self.others.items():
+            for one, shared in some.items():
+                self._handles[f"{name} of {one.name}"] = (one.open, shared)
         self._start()
 
     def _start(self) -> None:
         # Kept: a semaphore is gone for a child that has not opened it when ours is collected.
-        turns = self._turns = [SPAWN.Semaphore(0) for _ in range(self._size)]
+        turns = self._turns = [SPAWN.Semaphore(0) for _ in range(self.size)]
         post = (self._site, self._handles, self.counter, SPAWN.RawValue("q", 0), turns)
         self._pipes, self._processes = [], []
-        for _ in range(self._size):
+        for _ in range(self.size):
             ours, theirs = SPAWN.Pipe()
             process = SPAWN.Process(target=_work, args=(theirs, post), daemon=True)
             process.start()
@@ -69,14 +86,23 @@ class Crew:
             self._pipes.append(ours)
             self._processes.append(process)
 
-    def run(self, jobs: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]]) -> list[Any]:
+    def run(
+        self,
+        jobs: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]],
+        meanwhile: Callable[[], object] = bool,
+    ) -> list[Any]:
         """Give the first workers one job each, at the same time; their results.
 
-        Raises TimeoutError if they hang, RuntimeError if one fails.
+        ``meanwhile`` is called here while they are at it. Raises TimeoutError if they hang,
+        RuntimeError if one fails.
         """
         pipes = self._pipes[: len(jobs)]
         for pipe, job in zip(pipes, jobs, strict=True):
             pipe.send(job)
+        try:
+            meanwhile()
+        except Exception as error:
+            self._replace(error)
         deadline = time.monotonic() + PATIENCE
         results: dict[Any, Any] = {}
         while len(results) < len(pipes):
@@ -89,6 +115,14 @@ class Crew:
                 if not fine:
                     self._replace(RuntimeError(f"in a worker:\n{results[pipe]}"))
         return [results[pipe] for pipe in pipes]
+
+    def gather(self, counts: Sequence[int]) -> None:
+        """Wait until each worker has released its turn so often. Raises TimeoutError."""
+        deadline = time.monotonic() + PATIENCE
+        for turn, count in zip(self._turns, counts, strict=False):
+            for _ in range(count):
+                if not turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                    raise TimeoutError(f"hung: not ready after {PATIENCE:.0f} s")
 
     def _replace(self, error: Exception) -> NoReturn:
         """Whoever is still at it waits for one that failed: new workers for all."""

@@ -70,6 +70,14 @@ class Wire:
             reply += self._more()
         return reply[reply.rindex(b"\r\n", 0, -2) + 2 : -2]
 
+    def lines(self, packet: bytes, count: int) -> bytes:
+        """Send a command whose reply is so many lines, none of which has a line's end in it."""
+        self._send(packet)
+        reply = self._recv(4096)
+        while reply.count(b"\r\n") < count:
+            reply += self._more()
+        return reply
+
     def take(self, packet: bytes) -> bytes | bytearray:
         """Send a BLPOP; the element that came, of any size."""
         self._send(packet)
@@ -162,7 +170,7 @@ class Lock:
     """A fenced first-come-first-served lock: one round trip each way, and a wake-up."""
 
     def __init__(self, wire: Wire, name: str) -> None:
-        me = os.urandom(8).hex()
+        me = self.me = os.urandom(8).hex()
         keys = (f"{{{name}}}", f"{{{name}}}:line")
         self._wire = wire
         self._fence = b""
@@ -180,6 +188,12 @@ class Lock:
         """Give it to whoever waited longest."""
         fence = self._fence
         self._wire.ask(b"%b$%d\r\n%b\r\n" % (self._give, len(fence), fence))
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *args: object) -> None:
+        self.release()
 
 
 _P = """
@@ -220,27 +234,43 @@ class Queue:
     """Messages in batches of 32, both ways; a consumer that finds nothing waits for one."""
 
     BATCH = 32
+    #: Larger ones go alone: there is nothing to be saved, and they are not split at line ends.
+    LARGE = 10_000
 
     def __init__(self, wire: Wire, name: str) -> None:
         self._wire = wire
         self._name = name
         self._out: list[bytes] = []
         self._in: list[bytes] = []
+        self._push = packed("RPUSH", name, "").removesuffix(b"$0\r\n\r\n")
         self._some = packed("LPOP", name, self.BATCH)
         self._one = packed("BLPOP", name, 0)
 
     def put(self, obj: object) -> None:
         """Put an object; None ends a batch."""
-        self._out.append(pickle.dumps(obj))
+        message = pickle.dumps(obj)
+        if len(message) >= self.LARGE:
+            self._wire.ask(b"%b$%d\r\n%b\r\n" % (self._push, len(message), message))
+            return
+        self._out.append(message)
         if obj is None or len(self._out) == self.BATCH:
             self._wire.ask(packed("RPUSH", self._name, *self._out))
             self._out = []
 
+    def send(self, obj: object) -> None:
+        """Put an object at once."""
+        message = pickle.dumps(obj)
+        self._wire.ask(b"%b$%d\r\n%b\r\n" % (self._push, len(message), message))
+
     def get(self) -> object:
-        """The next object."""
+        """The next object, and some more for the next time if they are small."""
         if not self._in:
-            self._in = self._wire.take_some(self._some)[::-1] or [bytes(self._wire.take(self._one))]
-        return pickle.loads(self._in.pop())
+            self._in = self._wire.take_some(self._some)[::-1]
+        return pickle.loads(self._in.pop()) if self._in else self.receive()
+
+    def receive(self) -> object:
+        """The next object; nothing else."""
+        return pickle.loads(self._wire.take(self._one))
 
 
 class End:
@@ -340,16 +370,115 @@ class Array:
         self._wire.ask(packed("DEL", self.name))
 
 
-class Event:
-    """A flag to look at."""
+_REST = """
+if redis.call('HGET', KEYS[1], 'f') ~= ARGV[1] then return redis.error_reply('stale fence') end
+redis.call('RPUSH', KEYS[3], ARGV[2])
+local next = redis.call('LPOP', KEYS[2])
+if not next then return redis.call('HDEL', KEYS[1], 'o') end
+redis.call('HSET', KEYS[1], 'o', next)
+redis.call('RPUSH', KEYS[1] .. ':' .. next, redis.call('HINCRBY', KEYS[1], 'f', 1))
+return 1
+"""
+_NOTIFY = """
+local first = redis.call('LPOP', KEYS[2])
+if first then redis.call('RPUSH', KEYS[1], first) end
+return 1
+"""
+
+
+class Condition(Lock):
+    """A lock, and who waits for word: that puts one in the lock's line, to be woken once."""
 
     def __init__(self, wire: Wire, name: str) -> None:
+        super().__init__(wire, name)
+        keys = (f"{{{name}}}", f"{{{name}}}:line", f"{{{name}}}:area")
+        rest = packed("EVALSHA", wire.load(_REST), 3, *keys, "FENCE", "ME")
+        self._rest = rest.removesuffix(b"$5\r\nFENCE\r\n$2\r\nME\r\n")
+        self._me = b"$%d\r\n%b\r\n" % (len(self.me), self.me.encode())
+        self._notify = packed("EVALSHA", wire.load(_NOTIFY), 2, *keys[1:])
+
+    def wait(self) -> None:
+        """Let the lock go, and have it again after a notify."""
+        fence = self._fence
+        self._wire.ask(b"%b$%d\r\n%b\r\n%b" % (self._rest, len(fence), fence, self._me))
+        self._fence = self._wire.block(self._wait)
+
+    def notify(self) -> None:
+        """Wake one."""
+        self._wire.ask(self._notify)
+
+
+_LOOK = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+return redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1][1]
+"""
+_RAISE = """
+redis.call('SET', KEYS[1], 1)
+return redis.call('XADD', KEYS[2], 'MAXLEN', 1, '*', 's', 1)
+"""
+
+
+class Event:
+    """A flag, and a stream that everybody reads who waits for it."""
+
+    def __init__(self, wire: Wire, name: str) -> None:
+        keys = (f"{{{name}}}", f"{{{name}}}:stream")
         self._wire = wire
-        self._look = packed("EVALSHA", wire.load("return redis.call('EXISTS', KEYS[1])"), 1, name)
+        self._stream = keys[1]
+        wire.lines(packed("XADD", keys[1], "MAXLEN", 1, "*", "s", 1), 2)
+        self._is = packed("EVALSHA", wire.load("return redis.call('EXISTS', KEYS[1])"), 1, keys[0])
+        self._look = packed("EVALSHA", wire.load(_LOOK), 2, *keys)
+        self._set = packed("EVALSHA", wire.load(_RAISE), 2, *keys)
+        self._clear = packed("DEL", keys[0])
 
     def is_set(self) -> bool:
         """Is the flag up?"""
-        return self._wire.ask(self._look) == b":1\r\n"
+        return self._wire.ask(self._is) == b":1\r\n"
+
+    def wait(self) -> None:
+        """Wait for the flag."""
+        self._wire._send(self._look)
+        reply = self._wire._recv(4096)
+        if reply != b":0\r\n":
+            last = reply.split(b"\r\n")[1]
+            read = packed("XREAD", "BLOCK", 0, "STREAMS", self._stream, last)
+            self._wire.lines(read, 13)
+
+    def set(self) -> None:
+        """Raise the flag."""
+        self._wire.lines(self._set, 2)
+
+    def clear(self) -> None:
+        """Lower it."""
+        self._wire.ask(self._clear)
+
+
+_ARRIVE = """
+if redis.call('LLEN', KEYS[1]) < tonumber(ARGV[2]) - 1 then
+  redis.call('RPUSH', KEYS[1], ARGV[1])
+  return 0
+end
+for _, one in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
+  redis.call('RPUSH', KEYS[1] .. ':' .. one, 1)
+end
+redis.call('DEL', KEYS[1])
+return 1
+"""
+
+
+class Barrier:
+    """Whoever comes last wakes the others."""
+
+    def __init__(self, wire: Wire, name: str, parties: int) -> None:
+        me = os.urandom(8).hex()
+        self._wire = wire
+        self._come = packed("EVALSHA", wire.load(_ARRIVE), 1, f"{{{name}}}", me, parties)
+        self._wait = packed("BLPOP", f"{{{name}}}:{me}", 0)
+
+    def wait(self) -> None:
+        """Wait for all."""
+        if self._wire.ask(self._come) == b":0\r\n":
+            self._wire.block(self._wait)
 
 
 def script_call(wire: Wire, source: str) -> Callable[[], object]:

@@ -13,7 +13,6 @@ from ._store.client import EAGER, Buffer, Client
 from ._store.commands import Call
 from ._store.families import Ref, Step
 from ._store.replies import fault
-from ._store.scripts import Bound
 from ._store.session import current
 from .errors import ObjectExpired
 from .handle import Handle, find
@@ -209,10 +208,9 @@ class Channel(Handle):
 
     # -- putting --
 
-    @property
-    def put_bound(self) -> Bound:
-        """The script that puts."""
-        return self.target.put
+    def posting(self, client: str, seq: bytes, first: bytes, more: bytes) -> Step:
+        """The call that puts messages which were posted."""
+        return self.target.put, (client, seq, 1, first, more)
 
     def post(self, message: Message) -> None:
         """Put a message, some time soon, in the order of posting. Returns at once."""

@@ -19,6 +19,13 @@ the change sees it, nested processes included.
                                  for ever, as in CPython
 ``IDLE_FUNCTION`` (None)         seconds a function waits for another process to run when
                                  its own is done; None: 10 on localhost, 0 elsewhere
+``IDLE_WORKER`` (None)           seconds a pool's worker waits for a task before it ends, to
+                                 be started again when there is one; None: as long as the
+                                 pool on localhost, 60 elsewhere
+``TASK_RETRIES`` (1)             how often a pool's task runs again because its worker died
+                                 with it, before it raises ``WorkerLost``; at most 9
+``PROGRESS_BAR`` (False)         a pool's ``map`` and the like show on a terminal how far
+                                 they are
 ================================ ======================================================
 """
 
@@ -38,6 +45,9 @@ LEASE = "LEASE"
 PROGRAM_GRACE = "PROGRAM_GRACE"
 DEAD_OWNER = "DEAD_OWNER"
 IDLE_FUNCTION = "IDLE_FUNCTION"
+IDLE_WORKER = "IDLE_WORKER"
+TASK_RETRIES = "TASK_RETRIES"
+PROGRESS_BAR = "PROGRESS_BAR"
 
 _DEFAULTS: dict[str, Any] = {
     LITHOPS_CONFIG: {},
@@ -52,12 +62,16 @@ _DEFAULTS: dict[str, Any] = {
     PROGRAM_GRACE: 300,
     DEAD_OWNER: "warn",
     IDLE_FUNCTION: None,
+    IDLE_WORKER: None,
+    TASK_RETRIES: 1,
+    PROGRESS_BAR: False,
 }
 _CHOICES = {
     PIPE_CONNECTION_TYPE: ("redislist", "nanomsg"),
     DEAD_OWNER: ("warn", "raise", "keep"),
 }
 _POSITIVE = (REDIS_EXPIRY_TIME, HEARTBEAT, LEASE, PROGRAM_GRACE)
+_IDLE = (IDLE_FUNCTION, IDLE_WORKER)
 _DICTS = (LITHOPS_CONFIG, ENV_VARS)
 
 _settings = dict(_DEFAULTS)
@@ -71,8 +85,10 @@ def _check(key: str, value: Any) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if key in _POSITIVE and not (number and value > 0):
         raise ValueError(f"{key} must be a positive number of seconds, not {value!r}")
-    if key == IDLE_FUNCTION and value is not None and not (number and value >= 0):
+    if key in _IDLE and value is not None and not (number and value >= 0):
         raise ValueError(f"{key} must be a number of seconds or None, not {value!r}")
+    if key == TASK_RETRIES and not (type(value) is int and 0 <= value <= 9):
+        raise ValueError(f"{key} must be a whole number from 0 to 9, not {value!r}")
     if key in _DICTS and not isinstance(value, dict):
         raise TypeError(f"{key} must be a dictionary, not {type(value).__name__}")
 

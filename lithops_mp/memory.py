@@ -13,7 +13,11 @@ is touched, however the lock was come by. Large regions are copied by page.
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 import weakref
+from multiprocessing import ProcessError, util
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -147,6 +151,7 @@ class Region(Handle):
         self._changed: list[tuple[int, int]] = []
         self._was = 0
         self._window = (0, self.size if self.size <= PAGE else 0)
+        _see_to_the_end()
 
     # -- what views do --
 
@@ -429,6 +434,34 @@ def flush(lock: SemLock) -> None:
     commit.done()
     if interrupt:
         raise interrupt
+
+
+_seen_to = 0  # the process of which that was said
+
+
+def _see_to_the_end() -> None:
+    global _seen_to
+    if _seen_to != os.getpid():
+        _seen_to = os.getpid()
+        # Before children are joined, who may wait for it.
+        util.Finalize(None, _end, exitpriority=0)
+
+
+def _end() -> None:
+    """The process ends and has locks: what it changed is written, and they stay held.
+
+    As in C, where all of it is in memory already. A thread that has one and still runs
+    may release it yet.
+    """
+    others = {thread.ident for thread in threading.enumerate()} - {get_ident()}
+    for region in list(Handle._live.values()):
+        lock = region.lock if isinstance(region, Region) else None
+        if lock and lock.dirty and lock._thread not in others:
+            try:
+                flush(lock)
+            except ProcessError as error:
+                lost = "what was changed in shared memory could not be written"
+                print(f"lithops_mp: {lost}: {error}", file=sys.stderr)
 
 
 class Guarded:

@@ -85,10 +85,10 @@ def inline(message: Message) -> bytes | None:
     return None
 
 
-def store(client: Client, ref: Ref, message: Message) -> bytes:
+def store(client: Client, ref: Ref, message: Message, name: str = "") -> bytes:
     """Store a large message, here and now, so its buffers may change; its element."""
     size = sum(memoryview(part).nbytes for part in message.parts)
-    name = keys.new_id()
+    name = name or keys.new_id()
     pieces = _cut(message.parts)
     for number, piece in enumerate(pieces):
         client.store(keys.blob(ref.ident, name, number), piece, STORED_MS)

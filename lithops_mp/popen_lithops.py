@@ -27,12 +27,13 @@ import sys
 import threading
 import time
 import types
+import warnings
 from collections.abc import Callable
 from multiprocessing import context, process, util
 from multiprocessing.connection import wait as wait_for
 from typing import Any, ClassVar, NoReturn
 
-from . import alias, config
+from . import alias, config, details
 from ._store import keys, processes
 from ._store.client import Client
 from ._store.scripts import script
@@ -61,8 +62,8 @@ ATTEMPTS = 2
 # next executor takes over where one is full, so no process waits for another.
 FUNCTIONS_PER_EXECUTOR = 64
 
-# Seconds a function may run. Lithops wants a number; twenty days stand for no
-# limit, and other backends lower it to their own.
+# Seconds a function may run, if neither the configuration nor the platform says so.
+# Lithops wants a number; twenty days stand for no limit.
 EXECUTION_LIMIT = 20 * 86400
 
 
@@ -79,6 +80,10 @@ class Popen:
         self.placed = 0.0
         self.invocations = 0
         self.future: Any = None
+        self.times = [time.time()]
+        self._exports = getattr(process_obj, "_exports", True)
+        #: Is another one to take its place if it stands still for its lease?
+        self.replaceable = getattr(process_obj, "_replaceable", False)
         self._pid: int | None = None
         self._started = threading.Event()
         self._launch(process_obj)
@@ -101,6 +106,8 @@ class Popen:
                 # those it waits for. Pressed again, it ends the waiting.
                 interrupt_all()
                 wait_for([self.sentinel], timeout)
+        if self.returncode is not None and self._exports:
+            self._export()
         return self.returncode
 
     def terminate(self) -> None:
@@ -148,20 +155,31 @@ class Popen:
 
     # -- what the listener calls --
 
-    def note_start(self, pid: int) -> None:
-        """The child runs."""
+    def note_start(self, pid: int, at: float) -> None:
+        """The child runs, since then."""
         self._pid = pid
+        self.times.append(at)
         self._started.set()
 
-    def note_end(self, code: int) -> None:
+    def note_end(self, code: int, at: float | None = None) -> None:
         """The child is over: whoever waits on the sentinel wakes."""
         if self.returncode is None:
+            self.times.append(at or time.time())
             self.returncode = code
             self._started.set()
             # A byte, since a plain fork of ours may keep a copy of this end open.
             with contextlib.suppress(BrokenPipeError):
                 os.write(self._alive, b"\0")
             os.close(self._alive)
+
+    def _export(self) -> None:
+        """Say once when it ran, if that is asked for."""
+        self._exports = False
+        if details.wanted() and len(self.times) == 3:  # it has begun
+            made, began, ended = self.times
+            times = details.Times(made, made, began, ended, time.time())
+            stats = {self.uid: times.stats(name=self.name, exitcode=self.returncode)}
+            details.write(f"{self.name}-{self.uid[:8]}", stats, draw)
 
     # -- launching --
 
@@ -229,19 +247,21 @@ class Popen:
     def _write(self, session: Session, header: bytes, pickled: bytes, lent: list[Any]) -> None:
         client = session.client
         children, spec = keys.children(session.uid), keys.spec(self.uid)
-        client.plains(
+        described: list[processes.Words] = [
             ("SADD", children, self.uid),
             ("PEXPIRE", children, session.ttl),
             ("HSET", spec, 0, header, 1, pickled[:PIECE]),
             ("PEXPIRE", spec, session.ttl),
-        )
+        ]
+        if lent or len(pickled) > PIECE:
+            client.plains(*described)
+            described = []
         for number, start in enumerate(range(PIECE, len(pickled), PIECE), start=2):
             client.plain("HSET", spec, number, pickled[start : start + PIECE])
         session.lend(lent, self.uid)
         about = {"parent": session.uid, "program": session.program}
-        processes.register(
-            client, self.uid, "starting", session.ttl, session.lease, self.name, about
-        )
+        times = session.ttl, session.lease
+        processes.register(client, self.uid, "starting", *times, self.name, about, after=described)
 
     def _place(self, session: Session) -> bool:
         idle = keys.idle(session.program, self.functions.kind(self.modules))
@@ -312,6 +332,7 @@ class Listener:
     def __init__(self) -> None:
         self.session = current()
         self.pid = os.getpid()
+        self.inbox = keys.inbox(self.session.uid)
         self.children: dict[str, Popen] = {}
         self.client = Client(self.session.settings, f"{self.session.uid}.listener")
         threading.Thread(target=self._run, name="lithops_mp listener", daemon=True).start()
@@ -339,9 +360,12 @@ class Listener:
         checked = time.monotonic()
         while True:
             try:
-                for ident, fields in self._read(last):
+                found = self.client.messages(self.inbox, last, int(SAFETY * 1000))
+                for ident, fields in found:
                     last = ident.decode()
-                    self._handle(fields)
+                    self._handle(fields, int(last.partition("-")[0]) / 1000)
+                if found:  # what came before goes only now: a lost reply is read again
+                    self.client.plain("XTRIM", self.inbox, "MINID", found[0][0])
                 if time.monotonic() - checked > SAFETY:
                     checked = time.monotonic()
                     self._check()
@@ -349,15 +373,7 @@ class Listener:
                 self._lost(error)
                 return
 
-    def _read(self, last: str) -> list[Any]:
-        """New messages. What was read before goes only now: a lost reply is read again."""
-        inbox = keys.inbox(self.session.uid)
-        found = self.client.messages(inbox, last, int(SAFETY * 1000))
-        if found:
-            self.client.plain("XTRIM", inbox, "MINID", found[0][0])
-        return found
-
-    def _handle(self, fields: list[bytes]) -> None:
+    def _handle(self, fields: list[bytes], at: float) -> None:
         message = dict(zip(fields[::2], fields[1::2], strict=True))
         kind, what = message[b"kind"], int(message[b"what"])
         if kind == b"out":
@@ -367,17 +383,17 @@ class Listener:
         if child is None:
             return
         if kind == b"start":
-            child.note_start(what)
+            child.note_start(what, at)
         else:
-            self._bury(child, what, message[b"data"].decode())
+            self._bury(child, what, message[b"data"].decode(), at)
 
-    def _bury(self, child: Popen, code: int, lost: str) -> None:
+    def _bury(self, child: Popen, code: int, lost: str, at: float | None = None) -> None:
         if lost:
             _write_all(2, f"lithops_mp: {child.name} is lost: {lost}\n".encode())
         self.remove(child)
-        processes.forget(self.client, child.uid)
-        self.client.plain("SREM", keys.children(self.session.uid), child.uid)
-        child.note_end(code)
+        strike = ("SREM", keys.children(self.session.uid), child.uid)
+        processes.forget(self.client, child.uid, strike)
+        child.note_end(code, at)
 
     def _check(self) -> None:
         """Ask the records: what we were not told, and what nobody can tell us."""
@@ -389,6 +405,9 @@ class Listener:
                 self._give_up(child, "its record is gone from Redis")
             elif found == "STARTING":
                 self._check_launch(child)
+            elif found == "FROZEN" and child.replaceable:
+                ttl = self.session.ttl
+                processes.order(self.client, child.uid, "signal", signal.SIGKILL, ttl)
 
     def check(self, child: Popen, client: Client) -> str:
         """How it is, by its record. If that has ended, see to what follows; in any thread."""
@@ -523,6 +542,15 @@ class Functions:
                 cls._mine[runtime] = cls(found, runtime)
             return cls._mine[runtime]
 
+    def most(self) -> int | None:
+        """How many functions the backend runs at once; None on this machine."""
+        if self.local:
+            return None
+        from lithops.config import default_config
+
+        settings = default_config(config_data=self.lithops_config)
+        return int(settings[settings["lithops"]["backend"]]["max_workers"])
+
     def kind(self, modules: list[str]) -> str:
         """Which functions can run a process: elsewhere, those that have its modules."""
         return self.runtime if self.local else keys.digest(f"{self.runtime} {modules}")
@@ -546,7 +574,7 @@ class Functions:
         done: concurrent.futures.Future[Call] = concurrent.futures.Future()
         # A function on this machine finds what we find, by our path.
         shipped = None if self.local else modules
-        self._ask(lambda: self._invoke(pickle.dumps(order), shipped), done)
+        self._ask(lambda: self._invoke(order, shipped), done)
         return done.result()
 
     def _ask(self, what: Callable[[], Any], done: concurrent.futures.Future[Any]) -> None:
@@ -567,12 +595,16 @@ class Functions:
 
     # -- in the launcher thread --
 
-    def _invoke(self, payload: bytes, modules: list[str] | None) -> Call:
+    def _invoke(self, order: dict[str, Any], modules: list[str] | None) -> Call:
         executor, calls = self._executor()
+        # The configuration's own word, and the platform's.
+        own = (self.lithops_config.get("lithops") or {}).get("execution_timeout")
+        platform = (executor.config.get(executor.backend) or {}).get("runtime_timeout")
+        limit = min(filter(None, (own, platform)), default=EXECUTION_LIMIT)
         future = executor.call_async(
             _entry(),
-            (payload,),
-            timeout=EXECUTION_LIMIT,
+            (pickle.dumps({**order, "limit": limit}),),
+            timeout=limit,
             include_modules=modules,
         )
         call = Call(executor, future)
@@ -656,6 +688,17 @@ def _clean(executor: Any) -> None:
                         shutil.rmtree(path, ignore_errors=True)
                     else:
                         os.unlink(path)
+
+
+def draw(stats: list[details.Stats], path: str) -> None:
+    """Lithops' timeline and histogram. Raises ImportError without its plotting extra."""
+    from lithops.plots import create_histogram, create_timeline
+
+    calls = [types.SimpleNamespace(stats=one) for one in stats]
+    for create in create_timeline, create_histogram:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of axes that are shorter than a second
+            create(calls, path)
 
 
 def _entry() -> Callable[[bytes], None]:

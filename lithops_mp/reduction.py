@@ -47,9 +47,17 @@ class ProcessPickler(cloudpickle.Pickler):  # type: ignore[misc]
                 return getattr, (obj.__self__, obj.__name__)
         elif reduce := _registered.get(type(obj)):
             return reduce(obj)
-        if isinstance(obj, type) and issubclass(obj, _CData):
+        elif type(obj) is types.FunctionType and obj.__globals__ is vars(sys.modules["__main__"]):
+            return self._of_main(obj)
+        elif isinstance(obj, type) and issubclass(obj, _CData):
             return _reduce_ctype(obj, super().reducer_override)
         return super().reducer_override(obj)
+
+    def _of_main(self, function: types.FunctionType) -> Any:
+        """By value, as cloudpickle does; but all that ever arrive in a process share globals."""
+        self.globals_ref.setdefault(id(function.__globals__), _Main())
+        reduced = super().reducer_override(function)
+        return (*reduced[:-1], _finish_function) if isinstance(reduced, tuple) else reduced
 
     @classmethod
     def dumps(cls, obj: object) -> bytes:
@@ -79,6 +87,39 @@ def _reduce_ctype(cls: Any, usual: Callable[[Any], Any]) -> Any:
 def _class_like_its_base(make: Any, name: str, bases: tuple[type, ...], *more: Any) -> Any:
     # ctypes' metaclasses have names, but no module where they can be found.
     return make(type(bases[0]), name, bases, *more)
+
+
+class _Main(dict):  # type: ignore[type-arg]
+    """Stands for the globals of ``__main__``, wherever it arrives."""
+
+    def __reduce__(self) -> Any:
+        return _globals_of_main, ()
+
+
+def _globals_of_main() -> dict[str, Any]:
+    return vars(sys.modules["__main__"])
+
+
+# What functions of __main__ have brought along, by name.
+_brought: dict[str, Any] = {}
+
+
+def _finish_function(function: types.FunctionType, state: Any) -> None:
+    """Give a function of ``__main__`` that arrives the globals it uses.
+
+    What was assigned here stays, as in a child of CPython's: an initializer's ``global``.
+    Functions and classes are replaced by newer ones; data comes once.
+    """
+    here, (_, slots) = function.__globals__, state
+    given = slots["__globals__"]
+    for name, value in list(given.items()):
+        mine = here.get(name, _brought)
+        newer = isinstance(value, type | types.FunctionType) and mine is _brought.get(name)
+        if mine is _brought or newer:
+            _brought[name] = value
+        else:
+            del given[name]
+    cloudpickle.cloudpickle._function_setstate(function, state)
 
 
 class MessagePickler(ForkingPickler):

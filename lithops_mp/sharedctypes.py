@@ -13,6 +13,7 @@ They wait while somebody else has the lock, and are local for who has it.
 from __future__ import annotations
 
 import array
+import contextlib
 import ctypes
 import functools
 import operator
@@ -202,9 +203,9 @@ def _update(
         order = ">" if type_ is getattr(type_, "__ctype_be__", None) else "<"
         was = access.update(what, kind, order, offset, operand, wanted)
     if was is None:
-        # With the lock, for which we may have to stand in line.
+        # As the holder, who may have to stand in line to be that.
         assert region.lock is not None
-        with region.lock:
+        with contextlib.nullcontext() if region.held else region.lock:
             was = bytes(region.read(offset, len(operand)))
             region.change([offset, _changed(type_, what, was, operand, wanted)])
     return type_.from_buffer_copy(was).value

@@ -57,6 +57,11 @@ BACKLOG = 256
 # and that a finished target's subprocesses may keep its output open.
 GRACE = 5.0
 
+# The part of its time that a function may use before what it runs is to end by itself, and
+# no less than so many seconds before.
+SHARE = 0.9
+MARGIN = 5.0
+
 # Milliseconds after which a blocked control connection is heard of in any case.
 LISTEN_MS = 5000
 
@@ -65,7 +70,9 @@ _PR_SET_PDEATHSIG = 1
 
 def host(payload: bytes) -> None:
     """Run the process the payload names, and others while there are any."""
+    began = time.monotonic()
     order: dict[str, Any] = pickle.loads(payload)
+    order["until"] = began + max(0.0, min(order["limit"] * SHARE, order["limit"] - MARGIN))
     settings = Settings.from_wire(order["settings"])
     function = keys.new_id()
     client = Client(settings, f"f{function}.0")
@@ -79,8 +86,8 @@ def host(payload: bytes) -> None:
 
 def _wait_for_another(client: Client, function: str, order: dict[str, Any]) -> str | None:
     """Offer ourselves; the next process to run, or None when it is time to go."""
-    seconds = order["idle"]
-    if not seconds:
+    seconds = min(order["idle"], order["until"] - time.monotonic())
+    if seconds <= 0:
         return None
     runtime, program = order["runtime"], order["program"]
     idle = keys.idle(program, runtime)
@@ -108,12 +115,12 @@ def _run(
     claim = script("process/claim").on(keys.process(uid))
     if client.call(claim, (function, socket.gethostname(), ttl))[0] != b"CLAIMED":
         return
-    numbers = sorted(client.plain("HKEYS", keys.spec(uid)), key=int)
-    if not numbers:
+    found = client.plain("HGETALL", keys.spec(uid))
+    if not found:
         return  # the parent has given it up meanwhile
-    header, *pieces = client.plain("HMGET", keys.spec(uid), *numbers)
-    client.plain("DEL", keys.spec(uid))
-    spec: dict[str, Any] = pickle.loads(header)
+    numbered = dict(zip(map(int, found[::2]), found[1::2], strict=True))
+    header, *pieces = (numbered[number] for number in sorted(numbered))
+    spec: dict[str, Any] = {**pickle.loads(header), "until": order["until"]}
     Supervisor(client, settings, uid, spec, b"".join(pieces)).run()
 
 
@@ -143,9 +150,10 @@ class Supervisor:
         """The target's whole life."""
         self._fork()
         try:
-            processes.tell(
-                self.client, self.spec["parent"], "start", self.uid, self.pid, b"", self.ttl
-            )
+            # Its description is not needed any more, and may be large.
+            read: list[processes.Words] = [("DEL", keys.spec(self.uid))]
+            about = ("start", self.uid, self.pid, b"", self.ttl)
+            processes.tell(self.client, self.spec["parent"], *about, after=read)
             self._supervise()
         except ServerUnavailable:
             # Without the server there is neither anyone to serve nor to report to.
@@ -195,7 +203,7 @@ class Supervisor:
     def _supervise(self) -> None:
         pulse = Pulse(self.client, self.uid, self.pid, self.ttl, self.spec["heartbeat"])
         pidfd = os.pidfd_open(self.pid)
-        due = 0.0
+        due = time.monotonic() + pulse.every  # to claim it was the first sign of life
         try:
             self._listen()
             while True:
@@ -311,12 +319,12 @@ class Supervisor:
         why = f"{self.spec['name']}, which {_describe(code)}"
         code = processes.finish(self.client, self.uid, code, why, self.ledger.dump())
         # Before the parent hears of it: after a join, nothing is held any more.
-        processes.close(self.client, self.uid, self.ttl, why if code else "")
-        told = self.parent_pipe >= 0 and processes.tell(
-            self.client, self.spec["parent"], "exit", self.uid, code, self.lost, self.ttl
-        )
-        if not told:
-            processes.forget(self.client, self.uid)  # nobody will ask
+        rest = processes.bury(self.client, self.uid, self.ttl, why if code else "")
+        about = ("exit", self.uid, code, self.lost, self.ttl)
+        if self.parent_pipe < 0:
+            processes.forget(self.client, self.uid, rest)  # nobody will ask
+        elif not processes.tell(self.client, self.spec["parent"], *about, after=[rest]):
+            processes.forget(self.client, self.uid)
 
     def _drain(self) -> None:
         """What is left in the pipes; subprocesses may hold them open for a while."""
@@ -422,6 +430,7 @@ def _become(settings: Settings, uid: str, spec: dict[str, Any], ledger: Ledger) 
     mine.own_keeper = False
     mine.ledger = ledger
     mine.terminal = spec["terminal"]
+    mine.until = spec["until"]
     session.adopt(mine)
 
 

@@ -1,3 +1,3 @@
-"""For all tests: none may hang."""
+"""For all tests: none may hang, and some are of whole programs."""
 
-pytest_plugins = ["support.watchdog"]
+pytest_plugins = ["support.watchdog", "support.scripts"]

@@ -3,37 +3,61 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+from support.servers import eventually
 
 ROOT = Path(__file__).parent.parent
-LATENCY = {"p50", "p99"}
-WANTED = {
-    "contention": {"ops_per_s", "wait_p50", "wait_p99", "jain"},
-    "queue": {"ops_per_s", "ours_to"},
-}
 
 
-@pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
-    """One run of everything, as small as it gets: its JSON and what it printed."""
-    written = tmp_path_factory.mktemp("bench") / "result.json"
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", "--tiny", "--json", str(written)],
+class Outcome(NamedTuple):
+    """What a run left: its JSON, its page, what it printed, and where it could forget files."""
+
+    report: dict[str, Any]
+    page: str
+    printed: str
+    temporary: Path
+
+    def leaves_nothing(self) -> None:
+        """The embedded server goes when the program has gone: wait for it."""
+        files = self.temporary.rglob
+        eventually(lambda: not [*files("*")], lambda: f"nothing, but there are {[*files('*')]}")
+
+
+def bench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *words],
         cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(folder)},
         capture_output=True,
         text=True,
         timeout=240,
         check=False,
     )
+
+
+def measure(scratch: Path, *words: str) -> Outcome:
+    files = scratch / "result.json", scratch / "page.html"
+    temporary = scratch / "t"  # a short name: sockets are made there
+    temporary.mkdir()
+    done = bench(temporary, "--tiny", "--json", str(files[0]), "--html", str(files[1]), *words)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    return json.loads(written.read_text()), done.stdout
+    return Outcome(json.loads(files[0].read_text()), files[1].read_text(), done.stdout, temporary)
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """One run of everything, as small as it gets."""
+    return measure(tmp_path_factory.mktemp("bench"))
 
 
 @pytest.fixture
@@ -44,12 +68,13 @@ def harness(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return harness
 
 
-def test_every_subject_has_rows_of_the_floor_and_of_us(
-    outcome: tuple[dict[str, Any], str],
-) -> None:
-    rows = outcome[0]["rows"]
+def test_every_subject_has_rows_of_the_floor_and_of_us(outcome: Outcome) -> None:
+    rows = outcome.report["rows"]
     cases = {(row["subject"], row["case"]) for row in rows}
-    subjects = {"roundtrip", "lock", "handover", "contention", "queue", "pipe", "value", "dict"}
+    explained = bench(ROOT, "--help").stdout.partition("subjects:")[2].partition("columns:")[0]
+    subjects = set(re.findall(r"^  (\w+) ", explained, re.MULTILINE))
+    assert subjects >= {"lock", "handover", "contention", "waiters", "queue", "pipe", "value"}
+    assert subjects >= {"event", "barrier", "start", "roundtrip", "dict"}
     assert {subject for subject, _ in cases} == subjects
     for case in cases:
         kinds = {row["kind"] for row in rows if (row["subject"], row["case"]) == case}
@@ -57,40 +82,120 @@ def test_every_subject_has_rows_of_the_floor_and_of_us(
         assert "ours" in kinds or case[0] == "roundtrip"
 
 
-def test_every_row_has_its_numbers(outcome: tuple[dict[str, Any], str]) -> None:
-    for row in outcome[0]["rows"]:
-        wanted = WANTED.get(row["subject"], LATENCY)
+def test_every_row_has_its_numbers(outcome: Outcome) -> None:
+    for row in outcome.report["rows"]:
+        wanted = {"ops_per_s"} if row.get("ops_per_s") else {"p50", "p99"}
+        if row["subject"] == "contention":
+            wanted |= {"wait_p50", "wait_p99", "jain"}
         for name in (*wanted, "figure", "to_floor"):
             assert row[name] > 0, (name, row)
         assert row["rounds"]
 
 
-def test_our_rows_stand_beside_their_goals(outcome: tuple[dict[str, Any], str]) -> None:
-    ours = [row for row in outcome[0]["rows"] if row["kind"] == "ours"]
-    goals = [row for row in ours if row["subject"] != "queue"]  # there the peers have them
-    assert all(isinstance(row["met"], bool) and row["goal"] for row in goals)
+def test_round_trips_are_counted(outcome: Outcome) -> None:
+    rows = [row for row in outcome.report["rows"] if row.get("unit") != "bytes"]
+    for row in rows:
+        if row["kind"] in ("floor", "ours"):
+            assert row["requests"] > 0, row
+        else:
+            assert row["requests"] is not None
+    lock = {row["contestant"]: row["requests"] for row in rows if row["case"] == "Lock pair"}
+    assert lock["lithops_mp"] == lock["floor"] == 2
+    assert lock["multiprocessing"] == lock["Manager"] == 0
 
 
-def test_the_locks_exclude(outcome: tuple[dict[str, Any], str]) -> None:
-    contended = [row for row in outcome[0]["rows"] if row["subject"] == "contention"]
+def test_a_person_sees_who_is_nearer_the_floor_and_the_best_peer(outcome: Outcome) -> None:
+    rows = outcome.report["rows"]
+    for subject in {row["subject"] for row in rows} - {"roundtrip"}:
+        mine = [row for row in rows if row["subject"] == subject]
+        assert any(row.get("goal") and isinstance(row["met"], bool) for row in mine), subject
+        assert any(row["to_best_peer"] for row in mine if row["kind"] == "ours"), subject
+
+
+def test_the_locks_exclude(outcome: Outcome) -> None:
+    contended = [row for row in outcome.report["rows"] if row["subject"] == "contention"]
     assert all(row["count"] == "right" for row in contended if row["kind"] in ("floor", "ours"))
 
 
-def test_json_says_what_was_measured_where(outcome: tuple[dict[str, Any], str]) -> None:
-    report = outcome[0]
+def test_json_says_what_was_measured_where(outcome: Outcome) -> None:
+    report = outcome.report
     assert report["python"]
     assert report["machine"]["cores"]
     assert report["server"]["redis_version"]
     assert {"lithops", "redis"} <= report["libraries"].keys()
-    assert "commit" in report
+    assert {"commit", "version", "date"} <= report.keys()
 
 
-def test_the_table_names_everyone(outcome: tuple[dict[str, Any], str]) -> None:
-    report, printed = outcome
-    for row in report["rows"]:
-        assert row["contestant"] in printed
-    for name in report["left_out"]:
-        assert f"left out: {name}" in printed
+def test_the_table_names_everyone(outcome: Outcome) -> None:
+    for row in outcome.report["rows"]:
+        assert row["contestant"] in outcome.printed
+    for name in outcome.report["left_out"]:
+        assert f"left out: {name}" in outcome.printed
+
+
+def test_the_page_has_plots_of_every_subject_and_needs_nothing_else(outcome: Outcome) -> None:
+    rows = outcome.report["rows"]
+    assert outcome.page.count("<svg") >= len({row["subject"] for row in rows})
+    for row in rows:
+        assert row["contestant"] in outcome.page
+    assert not re.search(r"<script|<link|src=|href=|\bnan\b", outcome.page)
+
+
+def test_nothing_is_left(outcome: Outcome) -> None:
+    outcome.leaves_nothing()
+
+
+def test_a_latency_is_in_every_round_trip(tmp_path_factory: pytest.TempPathFactory) -> None:
+    found = measure(tmp_path_factory.mktemp("late"), "--only", "lock", "--latency", "2ms")
+    assert found.report["latency"] == 0.002
+    assert "2 ms longer" in found.printed
+    for row in found.report["rows"]:
+        # No machine is too quick for this: a delay has at least its length.
+        if row["case"] == "Lock pair" and row["kind"] in ("floor", "ours"):
+            assert row["p50"] > 2 * 2000
+            assert row["requests"] == 2
+    found.leaves_nothing()
+
+
+def test_the_proxy_passes_everything_on_and_ends_with_its_caller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from bench.proxy import Proxy
+
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as near:
+        proxy = Proxy("127.0.0.1", str(server.getsockname()[1]), 0.002)
+        near.connect(proxy.path)
+        with server.accept()[0] as far:
+            # More than fits in one read, both ways
+            for sender, receiver in ((near, far), (far, near)):
+                for _ in range(20):
+                    data = os.urandom(100_000)
+                    sender.sendall(data)
+                    assert receiver.recv(len(data), socket.MSG_WAITALL) == data
+        assert near.recv(1) == b""  # closed here, as it was there
+        proxy.close()
+    assert not Path(proxy.path).parent.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--latency", "1"], ["--latency", "1h"], ["--latency", "11s"], ["--only", "everything"]],
+)
+def test_wrong_usage_is_explained(words: list[str]) -> None:
+    done = bench(ROOT, *words)
+    assert done.returncode == 2
+    assert "usage: python -m bench" in done.stderr
+    assert repr(words[1]) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_server_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
+    done = bench(tmp_path, "--redis", "redis://me:secret@127.0.0.1:1", "--only", "lock")
+    assert done.returncode == 2
+    assert "does not answer" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "secret" not in done.stderr
 
 
 def test_fairness_is_one_for_equal_shares_and_one_nth_for_a_monopoly(harness: ModuleType) -> None:
@@ -121,7 +226,7 @@ def test_a_peer_that_fails_is_left_out_and_named(harness: ModuleType) -> None:
 
     found = stage.interleave("subject", [floor, broken], 2, once)
     assert [series.name for series in found] == ["floor"]
-    assert stage.dropped == {"broken": "OSError: no such luck"}
+    assert stage.dropped == {"broken (subject)": "OSError: no such luck"}
 
 
 def test_the_floor_may_not_fail(harness: ModuleType) -> None:

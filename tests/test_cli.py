@@ -6,6 +6,7 @@ Lithops configuration.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -39,6 +40,15 @@ def test_demo_says_who_did_what_and_that_it_is_right(tmp_path: Path) -> None:
     rows = re.findall(r"worker-\d +\d+ +0 +(\d+) +(\d+)", done.stdout)
     assert [int(increments) for increments, _ in rows] == [cli.INCREMENTS] * 3
     assert sum(int(tokens) for _, tokens in rows) == cli.TOKENS
+
+
+def test_bench_is_a_part_of_the_command(tmp_path: Path) -> None:
+    words = ("bench", "--tiny", "--only", "lock", "--json", "result.json", "--html", "page.html")
+    done = run(tmp_path, "-m", "lithops_mp.cli", *words)
+    assert done.returncode == 0, done.stderr
+    assert "Lock pair" in done.stdout
+    assert json.loads((tmp_path / "result.json").read_text())["rows"]
+    assert "<svg" in (tmp_path / "page.html").read_text()
 
 
 def test_program_of_the_readme_runs_as_it_stands(tmp_path: Path) -> None:

@@ -33,6 +33,9 @@ def test_defaults_are_those_of_the_seed_and_of_the_design() -> None:
         "PROGRAM_GRACE": 300,
         "DEAD_OWNER": "warn",
         "IDLE_FUNCTION": None,
+        "IDLE_WORKER": None,
+        "TASK_RETRIES": 1,
+        "PROGRESS_BAR": False,
     }
 
 

@@ -24,14 +24,15 @@ from lithops_mp._store import keys, session
 from lithops_mp.context import DefaultContext
 from lithops_mp.errors import ObjectExpired
 
-MODULES = ("context", "dummy", "process", "reduction", "sharedctypes", "synchronize", "util")
+MODULES = (
+    *("context", "dummy", "pool", "process", "reduction", "sharedctypes"),
+    *("synchronize", "util"),
+)
 LATER = (
     "heap",
-    "pool",
     "resource_sharer",
     "shared_memory",
 )
-FACTORIES = ("Pool",)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,11 +59,7 @@ def test_submodules_have_the_names_of_cpythons(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        name
-        for name in multiprocessing.__all__
-        if inspect.ismethod(getattr(multiprocessing, name)) and name not in FACTORIES
-    ],
+    [name for name in multiprocessing.__all__ if inspect.ismethod(getattr(multiprocessing, name))],
 )
 def test_functions_take_what_cpythons_take(name: str) -> None:
     """What a function takes beyond that has to be named."""
@@ -71,13 +68,6 @@ def test_functions_take_what_cpythons_take(name: str) -> None:
     known = {p.name for p in theirs}
     own = [p for p in ours if p.name in known or p.kind is not p.KEYWORD_ONLY]
     assert [(p.name, p.default) for p in theirs] == [(p.name, p.default) for p in own]
-
-
-@pytest.mark.parametrize("name", FACTORIES)
-def test_what_is_to_come_says_so_when_it_is_called(name: str) -> None:
-    for owner in mp, mp.get_context():
-        with pytest.raises(NotImplementedError, match=f"no {name} yet; .* lithops.multiprocessing"):
-            getattr(owner, name)(1, 2, three=3)
 
 
 @pytest.mark.parametrize("name", LATER)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import operator
 import pickle
 import socket
 import threading
@@ -29,6 +30,7 @@ from lithops_mp.errors import (
     ServerUnavailable,
     VersionMismatch,
 )
+from lithops_mp.memory import PAGE
 
 SECRET = "hunter2-and-more"
 
@@ -50,10 +52,10 @@ def server() -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def told(kind: type[Exception], *words: str) -> Iterator[None]:
+def told(kind: type[Exception], *words: str) -> Iterator[pytest.ExceptionInfo[BaseException]]:
     """The block raises this, with these words in its message, and without the password."""
     with pytest.raises(kind) as caught:
-        yield
+        yield caught
     for word in words:
         assert word in str(caught.value), caught.value
     # What is chained to it is shown to the user as well.
@@ -157,6 +159,24 @@ def test_server_that_may_evict(monkeypatch: pytest.MonkeyPatch) -> None:
         new_program(monkeypatch, url_of(server.settings))
     assert len(caught) == 1
     assert URL_VARIABLE in str(caught[0].message)
+
+
+def test_a_server_that_is_lost_is_told_of_without_what_lies_below() -> None:
+    with running() as server, program(url_of(server.settings)):
+        lock, held, event, queue = mp.Lock(), mp.Lock(), mp.Event(), mp.Queue(1)
+        value, raw, big = mp.Value("i"), mp.RawValue("i"), mp.Array("B", 3 * PAGE)
+        held.acquire()
+        server.kill()
+        for use in (
+            *(mp.Lock, lock.acquire, held.release, event.set, event.wait, lock._semlock._look),
+            *(lambda: raw.value, lambda: value.add(1), value.acquire, lambda: big[:]),
+            *(lambda: operator.setitem(big, slice(None), bytes(3 * PAGE)), queue.get),
+            *(lambda: queue.put(bytes(1_000_000)), queue.qsize, lambda: pickle.dumps(lock)),
+        ):
+            with told(ServerUnavailable, "does not answer", config.REDIS_URL) as caught:
+                use()
+            shown = "".join(traceback.format_exception(caught.value))
+            assert shown.count("Traceback") == 1, shown
 
 
 # -- objects --

@@ -196,7 +196,9 @@ def test_a_connection_that_is_only_dropped(pipe):
     b.close()
 
 
-@pytest.mark.parametrize("size", [nanomsg.FRAME - 1, nanomsg.FRAME, nanomsg.FRAME + 1, 100_000_000])
+@pytest.mark.parametrize(
+    "size", [nanomsg.frames.FRAME - 1, nanomsg.frames.FRAME, nanomsg.frames.FRAME + 1, 100_000_000]
+)
 def test_messages_of_any_size(pipe, log, size):
     a, b = pipe()
     child = start(log, echo, b)
@@ -393,7 +395,7 @@ def test_a_sender_waits_for_a_reader_that_does_not_read(pipe):
 
     with meanwhile(send):
         writer = a._handle.writer
-        eventually(lambda: writer.held >= nanomsg.ROOM or writer.unsent, "a sender that waits")
+        eventually(lambda: writer.held >= connection.ROOM or writer.unsent, "a sender that waits")
         assert len(sent) < 64
         for number in range(64):
             assert b.recv_bytes()[:1] == number.to_bytes(1, "big")
@@ -497,7 +499,7 @@ def test_garbage_is_refused(pipe):
             push.send(frame)
             wait_refused(b, number)
         # What is larger than any frame is not even read.
-        push.send(bytes(2 * nanomsg.FRAME))
+        push.send(bytes(2 * nanomsg.frames.FRAME))
     with socket.socket() as sock:
         host, port = b._handle.reader.url.removeprefix("tcp://").split(":")
         sock.connect((host, int(port)))
@@ -524,8 +526,8 @@ def test_forged_replayed_and_reflected_frames_are_refused(pipe):
     (good,) = seen
     bad = [good[:-1] + bytes([good[-1] ^ 1]), good[:16] + b"\xff" + good[17:]]
     bomb = pickle.dumps(Bomb())
-    head = nanomsg._HEAD.pack(b"0" * 16, 1, 49, 3, len(bomb))
-    bad.append(head + nanomsg._seal(b"guess", b._handle.ref.ident, head, bomb) + bomb)
+    head = nanomsg.frames.HEAD.pack(b"0" * 16, 1, 49, 3, len(bomb))
+    bad.append(head + nanomsg.frames.seal(b"guess", b._handle.ref.ident, head, bomb) + bomb)
     with pynng.Push0() as push:
         push.dial(reader.url, block=True)
         for number, forged in enumerate(bad, start=1):
@@ -614,7 +616,7 @@ def relay(monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
         relay.to = host, int(port)
         return relay.url
 
-    monkeypatch.setattr(nanomsg, "advertised", advertise)
+    monkeypatch.setattr(nanomsg.reader, "advertised", advertise)
     relay.start()
     yield relay
     relay.end()
@@ -646,8 +648,8 @@ def test_what_was_sent_last_arrives_though_the_connection_broke(pipe, relay):
 def test_a_reader_that_cannot_be_reached(pipe, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
-    monkeypatch.setattr(nanomsg, "advertised", lambda url: f"tcp://127.0.0.1:{port}")
-    monkeypatch.setattr(nanomsg, "REACH", 0.2)
+    monkeypatch.setattr(nanomsg.reader, "advertised", lambda url: f"tcp://127.0.0.1:{port}")
+    monkeypatch.setattr(nanomsg.writer, "REACH", 0.2)
     a, b = pipe()
     assert not b.poll()
     with pytest.raises(ConnectionError, match=f"127.0.0.1:{port}.*redislist"):
@@ -663,7 +665,7 @@ def test_a_reader_that_stands_still_is_waited_for(pipe, log, monkeypatch):
         for _ in range(3):
             log("got", connection.recv())
 
-    monkeypatch.setattr(nanomsg, "REACH", 0.1)
+    monkeypatch.setattr(nanomsg.writer, "REACH", 0.1)
     a, b = pipe()
     a.send("first")  # there is no connection yet
     process = start(log, child, b)
@@ -720,7 +722,7 @@ def test_nothing_is_left_behind(evidence, log):
         b.close()
 
     def quiet() -> bool:
-        return not nanomsg.pump().thread
+        return not nanomsg.pump.pump().thread
 
     child = start(log, lambda log, b: b.send(b.recv()), mp.Pipe()[0])
     child.kill()

@@ -659,7 +659,7 @@ def test_unreachable_server_is_named_with_the_source(tmp_path: Path) -> None:
             check_server(settings.connection(), settings)
         assert settings.address in str(caught.value)
         assert "the test" in str(caught.value)
-        assert isinstance(caught.value.__cause__, redis.ConnectionError)
+        assert "redis.exceptions" not in everything_shown(caught.value)
         assert SECRET not in everything_shown(caught.value)
 
 

@@ -493,6 +493,16 @@ def test_numbers_change_in_one_step_as_ctypes_would_have_it(way: Any, code: str)
     assert numbers[::2] == [0, 0]
 
 
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_who_has_the_lock_does_not_wait_for_it(kind: str) -> None:
+    numbers = mp.Array("i", [5, 7], lock=getattr(mp, kind)())
+    with numbers:
+        assert numbers.add(0, 1) == 5
+        assert numbers.max(1, 9) == 7
+        assert numbers.compare_exchange(0, 6, 1) == 6
+    assert numbers[:] == [1, 9]
+
+
 def test_what_is_no_number_has_no_sum() -> None:
     for type_ in (ctypes.c_char, ctypes.c_bool, ctypes.c_longdouble, ctypes.c_wchar):
         value = mp.Value(type_)

@@ -10,6 +10,7 @@ very same bytes are sent on a new one: redis-py's own retries stay off.
 
 from __future__ import annotations
 
+import select
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -84,6 +85,10 @@ def read_streams(streams: Mapping[str, str], milliseconds: int, count: int = 1) 
     return command(*head, *streams.keys(), *streams.values())
 
 
+class Woken(Exception):
+    """Somebody in this process has something for who waits for the server."""
+
+
 class Client:
     """A connection and the name its requests carry. Not for two threads at once."""
 
@@ -96,6 +101,8 @@ class Client:
         # Above 0 in the middle of a request: a signal's handler, which runs on
         # the same thread, must take another client then.
         self.busy = 0
+        #: A file descriptor that ends a wait for hints, by Woken, when it is ready to be read.
+        self.wake: int | None = None
         self._seq = 0
         self._lost = False
         self._ear: Wire | None = None  # where hints are heard of
@@ -148,7 +155,7 @@ class Client:
             error = again
         if isinstance(error, _BROKEN):
             return self._persist([packet], [script], error)[0]
-        raise translate(error, self.settings) from error
+        raise translate(error, self.settings) from None
 
     def hear(self, packet: bytes, seq: bytes) -> Reply | None:
         """Run a script that answers by a hint alone, now or later, and listen for that.
@@ -217,13 +224,24 @@ class Client:
         if not batch:
             return []
         packets = [bound.pack(args) for bound, args in batch]
-        scripts = [bound.script for bound, _ in batch]
+        return self._several(packets, [bound.script for bound, _ in batch])
+
+    def call_after(
+        self, commands: list[tuple[Argument, ...]], bound: Bound, args: tuple[Argument, ...]
+    ) -> Reply:
+        """Run ordinary commands that may be repeated, and then a script, in one round trip."""
+        packets = [*(command(*words) for words in commands), bound.pack(args)]
+        reply: Reply = self._several(packets, [bound.script] * len(packets))[-1]
+        return reply
+
+    def _several(self, packets: list[Any], scripts: list[Script]) -> list[Any]:
         try:
-            return self._exchange_all(packets, scripts)
-        except _BROKEN as error:
-            return self._persist(packets, scripts, error)
+            try:
+                return self._exchange_all(packets, scripts)
+            except _BROKEN as error:
+                return self._persist(packets, scripts, error)
         except RedisError as error:
-            raise translate(error, self.settings) from error
+            raise translate(error, self.settings) from None
 
     def plain(self, *words: Argument) -> Any:
         """Run an ordinary command that may be repeated (reads, whole writes)."""
@@ -237,18 +255,11 @@ class Client:
             except _BROKEN as error:
                 return self._persist([packet], [], error)[0]
         except RedisError as error:
-            raise translate(error, self.settings) from error
+            raise translate(error, self.settings) from None
 
     def plains(self, *commands: tuple[Argument, ...]) -> list[Any]:
         """Run several such commands in one round trip."""
-        packets = [command(*words) for words in commands]
-        try:
-            try:
-                return self._exchange_all(packets, [])
-            except _BROKEN as error:
-                return self._persist(packets, [], error)
-        except RedisError as error:
-            raise translate(error, self.settings) from error
+        return self._several([command(*words) for words in commands], [])
 
     def store(self, key: str, parts: Sequence[Buffer], ttl: int, *, new: bool = False) -> None:
         """Write a value that is in parts, without joining them; ``ttl`` in ms.
@@ -266,7 +277,7 @@ class Client:
             except _BROKEN as error:
                 self._persist([packet], [], error)
         except RedisError as error:
-            raise translate(error, self.settings) from error
+            raise translate(error, self.settings) from None
 
     def fetch(self, key: str, into: memoryview) -> bool:
         """Read a value of known size straight into memory. False if it is gone."""
@@ -288,18 +299,27 @@ class Client:
             except _BROKEN as error:
                 self._persist([command("PING")], [], error)
             except RedisError as error:
-                raise translate(error, self.settings) from error
+                raise translate(error, self.settings) from None
 
     def block(self, mailbox: str, seconds: float) -> Reply | None:
         """Wait for a hint; None if none came or the connection broke."""
         seconds = max(0.001, min(seconds, BLOCK_LIMIT))
+        packet = command("BLPOP", mailbox, f"{seconds:.3f}")
         try:
-            reply = self._exchange(command("BLPOP", mailbox, f"{seconds:.3f}"))
+            if self.wake is not None:
+                self._connection.send(packet)
+                self.round_trips += 1
+                if self.wake in select.select([self.fileno(), self.wake], [], [])[0]:
+                    self._connection.disconnect()  # an answer may be on its way
+                    raise Woken
+                reply = self._connection.receive()
+            else:
+                reply = self._exchange(packet)
         except _BROKEN:
             self._connection.disconnect()
             return None
         except RedisError as error:
-            raise translate(error, self.settings) from error
+            raise translate(error, self.settings) from None
         return None if reply is None else reply[1].split(b"\x1f", HINT_WORDS)
 
     def watch(self, stream: str, last: str, seconds: float) -> bool:
@@ -311,7 +331,7 @@ class Client:
             self._connection.disconnect()
             return False
         except RedisError as error:
-            raise translate(error, self.settings) from error
+            raise translate(error, self.settings) from None
 
     def watch_any(self, packet: bytes) -> None:
         """Wait as the packet (:func:`read_streams`) says; shorter if the connection breaks."""
@@ -320,7 +340,7 @@ class Client:
         except _BROKEN:
             self._connection.disconnect()
         except RedisError as error:
-            raise translate(error, self.settings) from error
+            raise translate(error, self.settings) from None
 
     def read(self, stream: str, last: str, milliseconds: int, count: int = 1) -> Any:
         """Stream entries after ``last``, as redis answers them; None if there are none."""
@@ -335,7 +355,7 @@ class Client:
             self.plain("PING")  # come back, or raise ServerUnavailable
             return []
         except RedisError as error:
-            raise translate(error, self.settings) from error
+            raise translate(error, self.settings) from None
         return list(found[0][1]) if found else []
 
     # -- protocols --
@@ -444,7 +464,7 @@ class Client:
             except _BROKEN as again:
                 error = again
             except RedisError as other:
-                raise translate(other, self.settings) from other
+                raise translate(other, self.settings) from None
             else:
                 self._lost = False
                 # Or it would keep, by way of its traceback, our callers and what they have.
@@ -452,7 +472,7 @@ class Client:
                 return replies
             if time.monotonic() > deadline:
                 self._lost = True
-                raise translate(error, self.settings) from error
+                raise translate(error, self.settings) from None
             time.sleep(pause)
             pause = min(pause * 2, 1.0)
 

@@ -57,6 +57,8 @@ _KEYS: dict[str, Callable[[Ref], str]] = {
     "items": lambda ref: keys.items(ref.ident),
     "parked": lambda ref: keys.parked(ref.ident),
     "blobs": lambda ref: keys.blobs(ref.ident),
+    "tasks": lambda ref: keys.items(ref.ident),
+    "results": lambda ref: keys.parked(ref.ident),
     "peer": lambda ref: keys.state(ref.peer),
     "readers": lambda ref: keys.waiters(ref.peer),
     "bell": lambda ref: keys.stream(ref.peer),

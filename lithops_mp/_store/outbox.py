@@ -27,7 +27,6 @@ import msgpack
 from ..errors import ServerUnavailable
 from .client import Client
 from .families import Step
-from .scripts import Bound
 
 if TYPE_CHECKING:
     from .session import Session
@@ -49,9 +48,8 @@ class Sender(Protocol):
 
     cancelled: bool
 
-    @property
-    def put_bound(self) -> Bound:
-        """The script that puts its messages."""
+    def posting(self, client: str, seq: bytes, first: bytes, more: bytes) -> Step:
+        """The call that puts some of its messages."""
 
     def refused(self, reply: list[Any]) -> None:
         """The server would not take messages."""
@@ -174,8 +172,7 @@ class Outbox:
             seq = self._client.stamp()
             first, *rest = [entry[1] for entry in group]
             more: bytes = msgpack.packb(rest, use_bin_type=False) if rest else b""
-            step = sender.put_bound, (self._client.id, seq, 1, first, more)
-            requests.append((step, sender, None))
+            requests.append((sender.posting(self._client.id, seq, first, more), sender, None))
         self._batch = Batch(requests, {id(entry): entry for entry in entries})
         return bool(requests)
 

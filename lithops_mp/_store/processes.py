@@ -20,6 +20,9 @@ from .scripts import Argument, script
 
 KILLED = -9
 
+# An ordinary command, which may be repeated.
+Words = tuple[Argument, ...]
+
 
 def register(
     client: Client,
@@ -29,10 +32,16 @@ def register(
     lease: int,
     name: str,
     about: Mapping[str, Argument],
+    *,
+    after: list[Words] | None = None,
 ) -> None:
-    """Write a record, ``starting`` or ``running``; ``about`` is for people."""
+    """Write a record, ``starting`` or ``running``; ``about`` is for people.
+
+    ``after`` are commands that come first, in the same round trip.
+    """
     packed: bytes = msgpack.packb({"name": name, **about})
-    client.call(script("process/register").on(keys.process(uid)), (ttl, state, lease, packed))
+    bound = script("process/register").on(keys.process(uid))
+    client.call_after(after or [], bound, (ttl, state, lease, packed))
 
 
 class Status(NamedTuple):
@@ -114,29 +123,50 @@ def order(client: Client, uid: str, word: str, signal: int, ttl: int) -> Status:
     return Status(reply[0].decode(), int(reply[1]) if len(reply) > 1 else 0)
 
 
-def tell(client: Client, to: str, kind: str, child: str, what: int, data: bytes, ttl: int) -> int:
-    """Append to an inbox; how many messages wait in it, 0 if its owner is gone."""
+def tell(
+    client: Client,
+    to: str,
+    kind: str,
+    child: str,
+    what: int,
+    data: bytes,
+    ttl: int,
+    *,
+    after: list[Words] | None = None,
+) -> int:
+    """Append to an inbox; how many messages wait in it, 0 if its owner is gone.
+
+    ``after`` are commands that come first, in the same round trip.
+    """
     bound = script("process/tell").on(keys.inbox(to), keys.seen(to), keys.process(to))
     args = (client.id, client.stamp(), kind, child, what, data, ttl)
-    reply = client.call(bound, args)
+    reply = client.call_after(after or [], bound, args)
     return int(reply[1]) if reply[0] == b"OK" else 0
 
 
 def close(client: Client, uid: str, ttl: int, died: str) -> None:
+    """:func:`bury` a process, and delete its keys but for its record."""
+    client.plain(*bury(client, uid, ttl, died))
+
+
+def bury(client: Client, uid: str, ttl: int, died: str) -> Words:
     """A process has ended: pass on what it held, let go of all it referred to.
 
     ``died`` says how, for the next holder of its locks; it is empty after a
     normal exit, which releases no lock. Its children are told. Its record, if there is
     one, must say that it has ended before: then nobody writes to its inbox any more.
+    Returns the command that deletes what is left of it, which is to be sent.
     """
-    members, seen = client.plains(
-        ("SMEMBERS", keys.objects(uid)), ("HGET", keys.process(uid), "seen")
+    members, seen, children = client.plains(
+        ("SMEMBERS", keys.objects(uid)),
+        ("HGET", keys.process(uid), "seen"),
+        ("SMEMBERS", keys.children(uid)),
     )
     held = [Ref.parse(member.decode()) for member in members]
     burials = [families.bury(ref, uid, died, seen or b"") for ref in held]
     let_go(client, [step for step in burials if step])
     let_go(client, [families.drop(ref, uid, ended=True) for ref in held])
-    for child in client.plain("SMEMBERS", keys.children(uid)):
+    for child in children:
         found = order(client, child.decode(), "parent", 0, ttl)
         if found.word != "SENT":
             # Described, but not registered: we died on the way. Or it has ended, and
@@ -144,16 +174,13 @@ def close(client: Client, uid: str, ttl: int, died: str) -> None:
             why = client.plain("HGET", keys.process(child.decode()), "why") or b""
             close(client, child.decode(), ttl, why.decode() if found.value else "")
             forget(client, child.decode())
-    client.plain(
-        "DEL",
-        *(name(uid) for name in (keys.objects, keys.children, keys.control, keys.spec)),
-        *(name(uid) for name in (keys.inbox, keys.seen)),
-    )
+    names = (keys.objects, keys.children, keys.control, keys.spec, keys.inbox, keys.seen)
+    return "DEL", *(name(uid) for name in names)
 
 
-def forget(client: Client, uid: str) -> None:
-    """Delete a record: nobody will ask for its exit code any more."""
-    client.plain("DEL", keys.process(uid), keys.control(uid), keys.spec(uid))
+def forget(client: Client, uid: str, *more: Words) -> None:
+    """Delete a record: nobody will ask for its exit code any more. ``more`` goes with it."""
+    client.plains(("DEL", keys.process(uid), keys.control(uid), keys.spec(uid)), *more)
 
 
 def stop_functions(client: Client, program: str) -> list[str]:

@@ -48,6 +48,8 @@ class Session:
         self.pid = os.getpid()
         self.own_keeper = True
         self.terminal = uid  # who writes our children's output
+        #: When the function is to end by itself, by ``time.monotonic``; before its platform does.
+        self.until: float | None = None
         self.server: Any = None
         self.record: dict[str, Any] = {}
         self._keeper: Any = None

@@ -599,7 +599,7 @@ def check_server(connection: AbstractConnection, settings: Settings) -> None:
         connection.send_command("INFO")
         info = _parse_info(connection.read_response())
     except (redis.RedisError, OSError) as exc:
-        raise translate(exc, settings) from exc
+        raise translate(exc, settings) from None
     version = info.get("redis_version", "")
     if not _recent(version):
         connection.disconnect()
@@ -658,10 +658,11 @@ _REFUSALS = {
 
 
 def translate(exc: BaseException, settings: Settings) -> Exception:
-    """Our exception for one of redis-py's: ``raise translate(e, s) from e``.
+    """Our exception for one of redis-py's: ``raise translate(e, s) from None``.
 
-    What is no trouble with the server or the way to it, such as an error in a
-    script, comes back as it is.
+    It says all that redis-py's own say, which would stand above it in many lines. What is
+    no trouble with the server or the way to it, such as an error in a script, comes back
+    as it is.
     """
     import redis
 

@@ -12,7 +12,7 @@
 -- ARGV[3] from      how many changes it has seen
 -- ARGV[4] count     of changes in a page
 -- Reply CAUGHT left seen [key place element object ...] | AGAIN | GONE | VERSION fmt
--- I17 what a reader is answered was there together at one moment
+-- I20 what a reader is answered was there together at one moment
 --- @include now, store, reader, page
 local state, entries, order, objects, mailbox = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local client, seq, from, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])

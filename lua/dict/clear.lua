@@ -11,7 +11,7 @@
 -- ARGV[2] seq       number of the request
 -- Reply OK size [pin object ...] | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
--- I16 a dict has as many keys in its order as entries, and its state says how many
+-- I19 a dict has as many keys in its order as entries, and its state says how many
 --- @include now, store, dict
 local keys, client, seq = KEYS, ARGV[1], ARGV[2]
 local c, answer = opened(keys, client, seq, '')

@@ -15,7 +15,7 @@
 --                   among the changes
 -- ARGV[5] count     of entries in a page
 -- Reply ALL [key place element object ...] | PAGE last [...] | AGAIN | GONE | VERSION fmt
--- I17 what a reader is answered was there together at one moment
+-- I20 what a reader is answered was there together at one moment
 --- @include now, store, reader, page
 local state, entries, order, objects, mailbox = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local client, seq, after, last, count = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])

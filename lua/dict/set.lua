@@ -16,7 +16,7 @@
 -- ARGV[6] element   the value
 -- Reply SET [pin object ...] | ADDED | CHANGED | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
--- I16 a dict has as many keys in its order as entries, and its state says how many
+-- I19 a dict has as many keys in its order as entries, and its state says how many
 local keys, client, seq, others = KEYS, ARGV[1], ARGV[2], ARGV[3]
 local object, key, element = ARGV[4], ARGV[5], ARGV[6]
 

@@ -17,7 +17,7 @@
 -- ARGV[7] object    what the key was, pickled; empty if the key says it
 -- Reply SWAPPED [pin object ...] | VALUE element | MISSING | CHANGED | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
--- I16 a dict has as many keys in its order as entries, and its state says how many
+-- I19 a dict has as many keys in its order as entries, and its state says how many
 --- @include now, store, dict
 local keys, client, seq, others = KEYS, ARGV[1], ARGV[2], ARGV[3]
 local key, expected, element, object = ARGV[4], ARGV[5], ARGV[6], ARGV[7]

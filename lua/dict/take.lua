@@ -15,7 +15,7 @@
 -- Reply TOOK element key object [pin object ...] | REMOVED [pin object ...] | MISSING | CHANGED
 -- Reply STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
--- I16 a dict has as many keys in its order as entries, and its state says how many
+-- I19 a dict has as many keys in its order as entries, and its state says how many
 --- @include now, store, dict
 local keys, client, seq, others = KEYS, ARGV[1], ARGV[2], ARGV[3]
 local what, key = ARGV[4], ARGV[5]

@@ -13,7 +13,7 @@
 -- ARGV[4] entries   msgpack array: key, element, object (empty if the key says it), ...
 -- Reply OK added [pin object ...] | CHANGED | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
--- I16 a dict has as many keys in its order as entries, and its state says how many
+-- I19 a dict has as many keys in its order as entries, and its state says how many
 --- @include now, store, dict
 local keys, client, seq, others = KEYS, ARGV[1], ARGV[2], ARGV[3]
 local new = cmsgpack.unpack(ARGV[4])

@@ -1,6 +1,6 @@
--- Items of a queue, or of one end of a pipe. An element is '0' and the message, or '1'
--- or '2' and "size:pieces:name" of one that has keys of its own, which are named here
--- after the state: only the element knows them. They carry the object's hash tag.
+-- Items of a queue, or of one end of a pipe. An element is '0' and the message, or '1' to
+-- '4' and "size:pieces:name" of one that has keys of its own, which are named here after
+-- the state: only the element knows them. They carry the object's hash tag.
 local function blob_of(element)
   return string.match(element, '^[^0]%d+:(%d+):(.+)$')
 end

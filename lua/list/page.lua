@@ -8,7 +8,7 @@
 -- ARGV[3] from      index of the first element
 -- ARGV[4] count     of elements in a page
 -- Reply PAGE [element ...] | AGAIN | GONE | VERSION fmt
--- I17 what a reader is answered was there together at one moment
+-- I20 what a reader is answered was there together at one moment
 --- @include now, store, reader
 local state, mailbox = KEYS[1], KEYS[2]
 local client, seq, from, count = ARGV[1], ARGV[2], ARGV[3], ARGV[4]

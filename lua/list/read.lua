@@ -12,7 +12,7 @@
 -- ARGV[5] step      the same
 -- ARGV[6] count     of elements in a page
 -- Reply ALL version [element ...] | COPIED version size | AGAIN | GONE | VERSION fmt
--- I17 what a reader is answered was there together at one moment
+-- I20 what a reader is answered was there together at one moment
 --- @include now, store, reader, range
 local state, items, mailbox = KEYS[1], KEYS[2], KEYS[3]
 local client, seq, start, stop = ARGV[1], ARGV[2], ARGV[3], ARGV[4]

@@ -16,7 +16,6 @@ import sys
 # -- parts to come --
 
 SHARED = "its subject is shared memory, which part 3 brings"
-POOL = "it needs a Pool, which a later part brings"
 
 # -- facts --
 
@@ -41,17 +40,12 @@ EXCLUDED = {
     "_TestProcess.test_forkserver_sigint": FORKSERVER,
     "_TestProcess.test_forkserver_sigkill": FORKSERVER,
     "_TestQueue.test_no_import_lock_contention": MODULE,
-    "_TestPool": POOL,
-    "_TestPoolWorkerErrors": POOL,
-    "_TestPoolWorkerLifetime": POOL,
-    "_TestPool/manager": POOL,
+    "_TestPoolWorkerLifetime.test_worker_finalization_via_atexit_handler_of_multiprocessing": OTHER,
     "_TestQueue/manager.test_no_import_lock_contention": MODULE,
     "_TestQueue/manager.test_queue_feeder_donot_stop_onexc": NOT_MANAGED,
     "_TestQueue/manager.test_queue_feeder_on_queue_feeder_error": NOT_MANAGED,
     "_TestSemaphore/manager.test_timeout": NOT_MANAGED,
     "_TestBarrier/manager.test_thousand": NOT_MANAGED,
-    "TestInitializers.test_pool_initializer": POOL,
-    "TestSyncManagerTypes.test_pool": POOL,
     "_TestConnection.test_connection": FD,
     "_TestConnection.test_fd_transfer": FD,
     "_TestConnection.test_large_fd_transfer": FD,
@@ -60,7 +54,6 @@ EXCLUDED = {
     "_TestSharedMemory": SHARED,
     "_TestImportStar": NAMES,
     "TestInvalidHandle": FD,
-    "TestStdinBadfiledescriptor.test_pool_in_process": POOL,
     "TestInvalidFamily.test_invalid_family_win32": WINDOWS,
     "TestFlags": FLAGS,
     "TestNoForkBomb": OTHER,
@@ -70,10 +63,9 @@ EXCLUDED = {
     "TestStartMethod.test_mixed_startmethod": FORK,
     "TestResourceTracker": POSIX,
     "TestSimpleQueue.test_closed": READER,
-    "TestPoolNotLeakOnFailure": POOL,
     "TestNamedResource": OTHER,
     "MiscTestCase.test_spawn_sys_executable_none_allows_import": OTHER,
-    "MiscTestCase.test_large_pool": POOL,
+    "MiscTestCase.test_large_pool": OTHER,
     "SemLockTests": POSIX,
 }
 

@@ -12,7 +12,7 @@ import types
 from typing import Any
 
 import lithops_mp
-from lithops_mp import sharedctypes
+from lithops_mp import pool, sharedctypes
 
 from . import standins
 
@@ -36,7 +36,6 @@ class _Replacement(types.ModuleType):
     _CPYTHONS = (
         "dummy",
         "forkserver",
-        "pool",
         "process",
         "resource_sharer",
         "resource_tracker",
@@ -59,6 +58,7 @@ multiprocessing = _Replacement("multiprocessing")
 
 _REPLACED = {
     **{module.__name__: module for module in (multiprocessing, connection, managers)},
+    "multiprocessing.pool": pool,
     "multiprocessing.sharedctypes": sharedctypes,
 }
 

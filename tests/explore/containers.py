@@ -51,7 +51,7 @@ def enterer(key: str, *elements: str) -> Program:
     return program
 
 
-def adder(times: int = 1) -> Program:
+def summer(times: int = 1) -> Program:
     """Add one."""
 
     def program(me: Me) -> Run:
@@ -214,9 +214,9 @@ class ContainerRules(Rules):
             return "the state is gone"
         found = self.content(state)
         if len(found) != int(s["size"]):
-            return f"I16: size is {s['size']}, and there are {found}"
+            return f"I19: size is {s['size']}, and there are {found}"
         if self.ref == DICT and sorted(found) != sorted(state.zset(keys.waiters("D"))):
-            return f"I16: the order is {state.zset(keys.waiters('D'))} of {found}"
+            return f"I19: the order is {state.zset(keys.waiters('D'))} of {found}"
         if not s["open"] and state.has(keys.stream(self.ref.ident)):
             return "nobody reads, and there is trash"
         here = found.values() if isinstance(found, dict) else found
@@ -288,7 +288,7 @@ def together(world: World, results: list[Any]) -> str | None:
         if not result:
             continue
         if len({element for _, element in result[:2]}) != 1 or len(result) < 2:
-            return f"I17: {result} were not there together"
+            return f"I20: {result} were not there together"
     return None
 
 

@@ -13,6 +13,8 @@ import hashlib
 import re
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from lithops_mp._store.scripts import REGISTRY, command
 
 #: Everything about every key. Test code only: it computes keys.
@@ -138,7 +140,17 @@ class Machine:
 
     def _send(self, *packets: bytes) -> list[Any]:
         self._connection.send_packed_command((b"".join(packets),), check_health=False)
-        return [self._connection.read_response(disable_decoding=True) for _ in packets]
+        # All of them, whatever one is: the next request must not get what is left.
+        replies: list[Any] = []
+        for _ in packets:
+            try:
+                replies.append(self._connection.read_response(disable_decoding=True))
+            except ResponseError as error:
+                replies.append(error)
+        for reply in replies:
+            if isinstance(reply, ResponseError):
+                raise reply
+        return replies
 
     def run(self, state: State, packet: bytes) -> tuple[Any, State]:
         """The reply to a command in a state, and the state it leads to."""

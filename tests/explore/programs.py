@@ -9,6 +9,8 @@ from lithops_mp import memory, protocols
 from lithops_mp._store import families, keys
 from lithops_mp._store.commands import Call
 from lithops_mp._store.families import Ref
+from lithops_mp._store.replies import fault
+from lithops_mp._store.scripts import command
 from lithops_mp.memory import MemKeys
 from lithops_mp.protocols import BarrierKeys, CondKeys, EventKeys, SemKeys
 
@@ -20,6 +22,7 @@ Run = Generator[Any, Any, Any]
 
 TTL = 10_000_000
 LOCK, COND, EVENT, BARRIER, REGION = "L", "L/C", "E", "B", "L/M"
+REGIONS = (REGION, "L/N")
 
 
 # -- objects, as lithops_mp.synchronize makes them --
@@ -43,10 +46,13 @@ def make_barrier(parties: int) -> list[Step]:
     return [families.create(Ref("barrier", BARRIER), TTL, "main", fields)]
 
 
-def make_mem(kind: str) -> list[Step]:
-    fields = {"size": 4, "version": 1}
-    region = families.create(Ref("mem", REGION), TTL, "main", fields, 4, b"")
-    return [*make_sem(kind, 1, 1), region]
+def make_mem(kind: str, regions: int) -> list[Step]:
+    fields = {"size": 8, "version": 1}
+    made = [
+        families.create(Ref("mem", ident), TTL, "main", fields, 8, b"")
+        for ident in REGIONS[:regions]
+    ]
+    return [*make_sem(kind, 1, 1), *made]
 
 
 # -- locks and semaphores --
@@ -154,41 +160,123 @@ def maker(kind: str = "lock", items: int = 1, count: int = 1, rounds: int = 1) -
 
 
 def counter(
-    kind: str = "lock", rounds: int = 1, timeout: float | None = None, eager: bool = False
+    kind: str = "lock",
+    rounds: int = 1,
+    timeout: float | None = None,
+    how: str = "",
+    regions: int = 1,
 ) -> Program:
-    """Add one under the lock, which brings the number and takes it back. How often it did."""
+    """Add one under the lock, which brings the number and takes it back. How often it did.
+
+    ``how``: ``eager`` listens for the lock, ``along`` sends the request for the number
+    behind the one for the lock, ``keep`` adds one more and writes it back in between,
+    ``stage`` stores the new content beside the old one.
+    """
     lock = SemKeys(LOCK, kind, 1)
-    region = MemKeys(REGION, lock)
+    found = tuple(MemKeys(ident, lock) for ident in REGIONS[:regions])
 
     def program(me: Me) -> Run:
-        done = 0
+        done, copies = 0, Copies()
         for _ in range(rounds):
-            if eager:
+            if how == "eager":
                 grant = yield from protocols.acquire_eager(lock, me)
+            elif how == "along":
+                grant = yield from acquire_along(lock, found, me, copies)
             else:
                 grant = yield from protocols.acquire(lock, me, True, timeout)
             if grant is not None:
-                yield from count_up(lock, region, me, grant)
-                done += 1
+                yield from count_up(lock, found, me, grant, copies, how)
+                done += 1 + (how == "keep")
+                if how != "along":
+                    copies.clear()
         return done
 
     return program
 
 
-def count_up(lock: SemKeys, region: MemKeys, me: Me, grant: protocols.Grant) -> Run:
+#: What a client knows of each region: its version and number, and the fence it was so under.
+Copies = dict[MemKeys, tuple[int, int, int]]
+
+
+def request(region: MemKeys, copies: Copies) -> Call:
+    return Call(region.fetch, (0, 3, copies.get(region, (0, 0, 0))[0]))
+
+
+def arrived(region: MemKeys, copies: Copies, reply: Any, fence: int) -> None:
+    if reply[0] == b"DATA":
+        copies[region] = int(reply[1]), int.from_bytes(reply[2], "little"), fence
+    elif reply[0] == b"SAME":
+        copies[region] = *copies[region][:2], fence
+    else:
+        raise fault(reply, "shared value")
+
+
+def one_more(region: MemKeys, copies: Copies) -> memory.Ranges:
+    """Add one to the copy, which will be the next version; what is to be written."""
+    version, number, fence = copies[region]
+    copies[region] = version + 1, number + 1, fence
+    return [0, (number + 1).to_bytes(4, "little")]
+
+
+def acquire_along(lock: SemKeys, regions: tuple[MemKeys, ...], me: Me, copies: Copies) -> Run:
+    """As ``SemLock.acquire`` does it: what comes along counts if the lock was had at once."""
+    seq = me.stamp()
+    reply = yield Call(lock.acquire, (me.id, seq))
+    data = []
+    for region in regions:
+        data.append((yield request(region, copies)))
+    grant = yield from protocols.acquire_on(lock, me, seq, reply, None)
+    if reply[0] == b"ACQUIRED":
+        for region, found in zip(regions, data, strict=True):
+            arrived(region, copies, found, grant.fence)
+    return grant
+
+
+def count_up(
+    lock: SemKeys,
+    regions: tuple[MemKeys, ...],
+    me: Me,
+    grant: protocols.Grant,
+    copies: Copies,
+    how: str = "",
+) -> Run:
     """Read, add and release, as the holder."""
     name = keys.state(lock.ident)
     me.held[name] = (me.id, grant)
     try:
-        # In real life it is sent along with the acquire; here others may come between.
-        reply = yield Call(region.fetch, (0, 3, 0))
-        number = int.from_bytes(reply[2], "little") + 1
-        changes = {region: [0, number.to_bytes(4, "little")]}
+        for region in regions:
+            if copies.get(region, (0, 0, 0))[2] != grant.fence:
+                arrived(region, copies, (yield request(region, copies)), grant.fence)
+        if how == "keep":
+            changes = memory.packed([one_more(region, copies) for region in regions])
+            keep = Call(
+                memory.release_bound(lock, [*regions]),
+                (1, changes, me.id, me.stamp(), grant.fence),
+            )
+            reply, interrupt = yield from protocols.insist(keep)
+            if reply != b"KEPT":
+                raise fault(reply, lock.kind)
+        changes = {region: one_more(region, copies) for region in regions}
+        if how == "stage":
+            for region in regions:
+                stage = f"{region.bytes}:{me.id}:{me.seq + 1:012d}"
+                yield Call(Stored(), (stage, changes[region][1] + bytes(4)))
+                changes[region] = []
         interrupt = yield from memory.release(lock, me, grant.fence, changes)
     finally:
         del me.held[name]
     if interrupt:
         raise interrupt
+
+
+class Stored:
+    """The command that stores something, in place of a script."""
+
+    name = "SET"
+    script = property(lambda self: self)
+
+    def pack(self, args: tuple[Any, ...]) -> bytes:
+        return command("SET", *args, "PX", memory.STAGE_MS)
 
 
 def adder(kind: str = "lock") -> Program:
@@ -202,8 +290,34 @@ def adder(kind: str = "lock") -> Program:
         reply = yield Call(region.guarded_update, ask)
         if reply[0] == b"BUSY":
             grant = yield from protocols.acquire(lock, me)
-            yield from count_up(lock, region, me, grant)
+            yield from count_up(lock, (region,), me, grant, Copies())
+        elif reply[0] != b"WAS":
+            raise fault(reply, "shared value")
         return 1
+
+    return program
+
+
+def marker(rounds: int = 1, kind: str = "lock") -> Program:
+    """Write 1, 2 ... beside the number; under the lock, if somebody has it."""
+    lock = SemKeys(LOCK, kind, 1)
+    region = MemKeys(REGION, lock)
+
+    def program(me: Me) -> Run:
+        for mark in range(1, rounds + 1):
+            ranges = [4, mark.to_bytes(4, "little")]
+            ask = (me.id, me.stamp(), memory.packed(ranges))
+            reply = yield Call(region.guarded_write, ask)
+            if reply == b"BUSY":
+                grant = yield from protocols.acquire(lock, me)
+                me.held[keys.state(LOCK)] = (me.id, grant)
+                try:
+                    yield from memory.release(lock, me, grant.fence, {region: ranges})
+                finally:
+                    del me.held[keys.state(LOCK)]
+            elif reply != b"WROTE":
+                raise fault(reply, "shared value")
+        return rounds
 
     return program
 
@@ -312,10 +426,11 @@ def on_cond(*programs: Program, kind: str = "lock", **options: Any) -> Scenario:
     return _scenario(refs, make_cond(kind), programs, CondRules(LOCK, COND, kind), options)
 
 
-def on_mem(*programs: Program, kind: str = "lock", **options: Any) -> Scenario:
-    """Clients that count up a number under a lock."""
-    refs = [Ref("mem", REGION), Ref("sem", LOCK)]
-    return _scenario(refs, make_mem(kind), programs, MemRules(LOCK, REGION, kind), options)
+def on_mem(*programs: Program, kind: str = "lock", regions: int = 1, **options: Any) -> Scenario:
+    """Clients that count up a number under a lock, in some regions at once."""
+    idents = REGIONS[:regions]
+    refs = [*(Ref("mem", ident) for ident in idents), Ref("sem", LOCK)]
+    return _scenario(refs, make_mem(kind, regions), programs, MemRules(LOCK, idents, kind), options)
 
 
 def on_event(*programs: Program, sole: bool = True, **options: Any) -> Scenario:

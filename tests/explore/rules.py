@@ -6,6 +6,8 @@ numbers used there and in the scripts' headers.
 
 from __future__ import annotations
 
+import struct
+
 from lithops_mp._store import keys
 from lithops_mp._store.commands import Watch
 
@@ -199,24 +201,43 @@ class CondRules(SemRules):
 
 
 class MemRules(SemRules):
-    """A number that is counted up under a lock: every change of it adds one."""
+    """Numbers in regions that are counted up under a lock: every change adds one.
 
-    def __init__(self, lock: str, region: str, kind: str = "lock") -> None:
+    If there are several regions, they are changed together.
+    """
+
+    def __init__(self, lock: str, regions: tuple[str, ...], kind: str = "lock") -> None:
         super().__init__(lock, kind)
-        self.region = keys.state(region)
-        self.bytes = keys.items(region)
+        self.regions = [(keys.state(ident), keys.items(ident)) for ident in regions]
 
-    def number(self, state: State) -> int:
-        return int.from_bytes(state.content[self.bytes].encode("latin-1"), "little")
+    def number(self, state: State, place: int = 0) -> int:
+        """The sum of the numbers in a region."""
+        data = state.content[self.regions[place][1]].encode("latin-1")
+        return sum(struct.unpack("<2I", data))
+
+    def version(self, state: State, place: int = 0) -> int:
+        return int(state.hash(self.regions[place][0])["version"])
 
     def state(self, state: State) -> str | None:
-        if not state.hash(self.region):
-            return "the region is gone"
-        # Who overwrites what he has not seen changes it, and does not add to it.
-        version = int(state.hash(self.region)["version"])
-        if self.number(state) != version - 1:
-            return f"lost update: {self.number(state)} after {version - 1} changes (I14)"
+        for place, (region, _) in enumerate(self.regions):
+            if not state.hash(region):
+                return "the region is gone"
+            # Who overwrites what he has not seen changes it, and does not add to it.
+            number, version = self.number(state, place), self.version(state, place)
+            if number != version - 1:
+                return f"lost update: {number} after {version - 1} changes (I14)"
+            if number != self.number(state):
+                return f"half a release: {number} in one, {self.number(state)} in the other"
         return super().state(state)
+
+    def change(self, before: State, after: State) -> str | None:
+        """While somebody has the lock, a change is that one's."""
+        s, new = before.hash(self.key), after.hash(self.key)
+        if s and s["value"] == "0" and self.version(before) != self.version(after):
+            mine = f"r:{client_of(s['owner'])}"
+            if new.get(mine) == s.get(mine):
+                return f"I15: changed while {s['owner']} has the lock"
+        return super().change(before, after)
 
     def end(self, world: World) -> str | None:
         done = [seat.node.result or 0 for seat in world.seats if seat.alive]

@@ -9,7 +9,6 @@ from .containers import (
     DICT,
     LARGE,
     LIST,
-    adder,
     enterer,
     on_dict,
     on_list,
@@ -21,6 +20,7 @@ from .containers import (
     reader,
     remover,
     sorter,
+    summer,
     swapper,
     together,
     total,
@@ -34,9 +34,9 @@ ONE, TWO = LARGE + "one", LARGE + "two"
 
 SCENARIOS = {
     "two set the same key": on_dict(enterer("sa", "s1", "s2"), enterer("sa", "s3")),
-    "three add": on_dict(adder(2), adder(2), adder(), check=total(DICT)),
-    "two add, two faults": on_dict(adder(2), adder(2), budget=2, check=total(DICT)),
-    "one adds, two swap": on_dict(adder(), swapper(2), swapper(), check=total(DICT)),
+    "three add": on_dict(summer(2), summer(2), summer(), check=total(DICT)),
+    "two add, two faults": on_dict(summer(2), summer(2), budget=2, check=total(DICT)),
+    "one adds, two swap": on_dict(summer(), swapper(2), swapper(), check=total(DICT)),
     "two take the last": on_dict(
         picker(times=2), picker(times=2), first=ABC, check=once(DICT, "s1", "s2", "s3"), budget=2
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from .explorer import IN_FLIGHT, INTERRUPTS, USUAL
-from .programs import adder, counter, on_mem
+from .programs import adder, counter, marker, on_mem
 
 FULL = "finish bury drop"
 
@@ -18,12 +18,26 @@ SCENARIOS = {
     "two, Ctrl-C twice": on_mem(*[counter()] * 2, budget=2, faults=USUAL | INTERRUPTS),
     "two, last command read late": on_mem(*[counter()] * 2, faults=IN_FLIGHT),
     "three": on_mem(*[counter()] * 3),
-    "three, the wait sent along": on_mem(*[counter(eager=True)] * 3),
+    "three, the wait sent along": on_mem(*[counter(how="eager")] * 3),
+    "two, twice each, the data asked for with the lock": on_mem(
+        *[counter(rounds=2, how="along")] * 2
+    ),
+    "three, the data asked for with the lock": on_mem(*[counter(how="along")] * 3),
+    "two that write back before they release": on_mem(*[counter(how="keep")] * 2),
+    "two, two regions": on_mem(*[counter(regions=2)] * 2, regions=2),
+    "two, two regions, written back before the release": on_mem(
+        *[counter(regions=2, how="keep")] * 2, regions=2
+    ),
+    "two that store new content beside the old": on_mem(*[counter(how="stage")] * 2),
     "three with a time limit": on_mem(*[counter(timeout=1.0)] * 3),
     "three, RLock": on_mem(*[counter("rlock")] * 3, kind="rlock"),
     "two, and one without the lock": on_mem(counter(), counter(), adder()),
     "two without the lock, and one with it, two faults": on_mem(
         adder(), adder(), counter(), budget=2, faults=USUAL - {"declare"}
+    ),
+    "one that overwrites without the lock, two faults": on_mem(marker(2), counter(), budget=2),
+    "one that overwrites without the lock, and one that keeps a copy": on_mem(
+        marker(2), counter(rounds=2, how="along")
     ),
 }
 

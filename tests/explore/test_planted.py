@@ -13,7 +13,6 @@ from .containers import (
     DICT,
     LARGE,
     LIST,
-    adder,
     enterer,
     on_dict,
     on_list,
@@ -23,18 +22,24 @@ from .containers import (
     popper,
     reader,
     remover,
+    summer,
     swapper,
     together,
     total,
 )
 from .explorer import IN_FLIGHT, Explorer, Scenario, Violation
 from .machine import Machine
+from .pools import on_pool, worker
 from .programs import (
+    adder,
+    counter,
     locker,
     maker,
+    marker,
     on_barrier,
     on_cond,
     on_event,
+    on_mem,
     on_sem,
     party,
     setter,
@@ -78,7 +83,7 @@ SOME = on_queue(getter(2, want=3, use=1), first=("z1", "z2", "z3"), budget=2)
 IN_FLIGHT_ONLY = on_queue(putter("a1"), getter(), getter(), faults=IN_FLIGHT)
 TASKS = on_queue(putter("a1", "a2"), getter(2, task=True), joiner(), joinable=True, bound=1)
 PIPE = on_pipe(putter("a1", "a2", to=THERE, closes=HERE), getter(of=THERE, closes=THERE))
-ADDS = on_dict(adder(2), adder(), check=total(DICT))
+ADDS = on_dict(summer(2), summer(), check=total(DICT))
 SWAPS = on_dict(swapper(), swapper(), check=total(DICT))
 TAKES = on_dict(
     picker(times=2), picker(), first={"sa": "s1", "sb": "s2"}, check=once(DICT, "s1", "s2")
@@ -93,6 +98,25 @@ REMOVES = on_list(
     remover("s2"), popper(), first=("s1", "s2", "s3"), check=once(LIST, "s1", "s2", "s3")
 )
 LARGE_POPS = on_list(reader(AS_LIST), popper(), first=(LARGE + "one", LARGE + "two"))
+COUNTERS = on_mem(*[counter()] * 2)
+TWICE = on_mem(*[counter(rounds=2, how="along")] * 2)
+KEEPERS = on_mem(*[counter(how="keep")] * 2)
+PAIRS = on_mem(*[counter(regions=2)] * 2, regions=2)
+STAGES = on_mem(*[counter(how="stage")] * 2)
+ADDERS = on_mem(adder(), counter(), faults=frozenset({"lost", "copy"}))
+MARKERS = on_mem(marker(2), counter())
+
+TWO_TASKS = on_pool(worker(), worker(), tasks=(("a", "b"),))
+ONE_WORKER = on_pool(worker(timeout=1.0), tasks=(("a",), ("b",)))
+BUSY = on_pool(worker(want=3, busy="b"), tasks=(("a", "b", "c"),))
+MORTAL = on_pool(
+    worker(), worker(), tasks=(("a",),), program=False, faults=frozenset({"crash", "declare"})
+)
+CRASHES = on_pool(worker(), worker(), tasks=(("a",),), faults=frozenset({"crash"}))
+ONCE = on_pool(
+    worker(), worker(), tasks=(("a",),), program=False, retries=0, faults=frozenset({"crash"})
+)
+UNREAD = on_pool(worker(), worker(), tasks=(("a",),), program=False, faults=IN_FLIGHT)
 
 PLANTS = {
     "release does not look whether it was asked before": Plant(
@@ -329,18 +353,18 @@ PLANTS = {
         "dict/take", "if again then return nil, again end", TAKES, "are there and taken"
     ),
     "an entry stays in the order": Plant(
-        "dict/take", "redis.call('ZREM', c.order, key)", TAKES, "I16"
+        "dict/take", "redis.call('ZREM', c.order, key)", TAKES, "I19"
     ),
     "a swap does not compare": Plant(
         "dict/swap", "if (found or '') == expected then", SWAPS, "the number is", "if true then"
     ),
     "readers do not hear of changes": Plant(
-        "dict/update", "redis.call('RPUSH', c.state .. ':m:' .. reader, key)", READS, "I17"
+        "dict/update", "redis.call('RPUSH', c.state .. ':m:' .. reader, key)", READS, "I20"
     ),
     "a late copy makes a reader begin again": Plant(
-        "dict/read", "if last and last >= seq then return false end", READS, "I17"
+        "dict/read", "if last and last >= seq then return false end", READS, "I20"
     ),
-    "a cleared dict is read on": Plant("dict/clear", "c.readers = {}", CLEARS, "I17"),
+    "a cleared dict is read on": Plant("dict/clear", "c.readers = {}", CLEARS, "I20"),
     "what a reader has goes": Plant(
         "dict/set", "if next(c.readers) then", LARGE_ONES, "whose keys are gone", "if false then"
     ),
@@ -363,6 +387,150 @@ PLANTS = {
         LARGE_POPS,
         "whose keys are gone",
         "local pins, pieces, name = parts(element) discard(c, pieces, name)",
+    ),
+    "tasks are added twice": Plant(
+        "pool/add",
+        "if letter then return {letter == 'P' and 'PUT' or 'STALE'} end",
+        ONE_WORKER,
+        "I17|I18",
+    ),
+    "tasks lie there although workers are idle": Plant(
+        "pool/add",
+        "deal(state, waiters, tasks)\nreturn {'PUT'}",
+        TWO_TASKS,
+        "I16",
+        "return {'PUT'}",
+    ),
+    "a step that is asked again takes more": Plant(
+        "pool/step", "if letter == 'H' then", ONE_WORKER, "conservation", "if false then"
+    ),
+    "a result that is brought again counts again": Plant(
+        "pool/report",
+        "if hand and place > hand[1] and hand[place + 1] then",
+        BUSY,
+        "I17|I18|conservation",
+        "if hand and hand[place + 1] then",
+    ),
+    "results of the dead are accepted": Plant(
+        "pool/bury", "redis.call('HSET', state, field, over)", MORTAL, "I17|conservation|ran"
+    ),
+    "a dead worker's last request takes tasks": Plant(
+        "pool/bury", "redis.call('HSET', state, 't:' .. process, over)", UNREAD, "in hand of"
+    ),
+    "what a dead worker had begun is not counted": Plant(
+        "pool/bury",
+        "return known and known[1] == seq and known[2] or 0",
+        ONCE,
+        "ran 2 times",
+        "return 0",
+    ),
+    "a task is lost with its first worker": Plant(
+        "pool/bury",
+        "if deaths > retries then",
+        CRASHES,
+        "although only",
+        "if deaths >= retries then",
+    ),
+    "a dead worker's tasks go with it": Plant(
+        "pool/bury",
+        "if task then redis.call('LPUSH', tasks, task) end",
+        CRASHES,
+        "conservation|stuck",
+    ),
+    "results that were not received go": Plant(
+        "pool/take",
+        "redis.call('LRANGE', results, 0, want - 1)",
+        ONE_WORKER,
+        "conservation|stuck",
+        "redis.call('LPOP', results, want) or {}",
+    ),
+    "a worker that has left is given tasks": Plant(
+        "pool/cancel", "redis.call('LREM', waiters, 1, client .. ':' .. seq)", ONE_WORKER, "I1|hand"
+    ),
+    "a release with data does not look whether it was asked before (I3)": Plant(
+        "mem/release",
+        "local new = not last or last < seq",
+        COUNTERS,
+        "LockLost",
+        "local new = true",
+    ),
+    "what is written back before the release is written twice (I3)": Plant(
+        "mem/release",
+        "local new = not last or last < seq",
+        on_mem(*[counter(how="keep")] * 2, faults=frozenset({"lost"})),
+        "I14",
+        "local new = true",
+    ),
+    "a release with data leaves the line waiting (I1)": Plant(
+        "mem/release", "local place = redis.call('LPOP', waiters)", COUNTERS, "I1", "local place"
+    ),
+    "who lost the lock is told that it released it (I5)": Plant(
+        "mem/release", "return 'LOST'", COUNTERS, "the number is", "return 'RELEASED'"
+    ),
+    "a release with data leaves the version (I14)": Plant(
+        "mem/release", "redis.call('HSET', region, 'version', r[3] + 1)", COUNTERS, "I14"
+    ),
+    "and one of two regions does (I14)": Plant(
+        "mem/release",
+        "redis.call('HSET', keys[2 * i + 1], 'version', versions[i] + 1)",
+        PAIRS,
+        "I14",
+    ),
+    "one that stored its content beside does (I14)": Plant(
+        "mem/release",
+        "redis.call('HSET', keys[2 * i + 1], 'version', versions[i] + 1)",
+        STAGES,
+        "I14",
+    ),
+    "who lost the lock writes nevertheless (I15)": Plant(
+        "mem/release",
+        "local ours = s[2] ~= '' and s[3] == fence",
+        COUNTERS,
+        "I15",
+        "local ours = s[2] ~= ''",
+    ),
+    "a release writes one of two regions": Plant(
+        "mem/release",
+        "for i = 1, answer == 'VANISHED' and 0 or #changes do",
+        PAIRS,
+        "half a release",
+        "for i = 1, 1 do",
+    ),
+    "what writes back gives the lock up": Plant(
+        "mem/release", "if keep then", KEEPERS, "mutual exclusion", "if false then"
+    ),
+    "a copy is believed whatever the version is": Plant(
+        "mem/fetch", "if s[2] == version then", TWICE, "lost update", "if version ~= '0' then"
+    ),
+    "a number is added twice (I3)": Plant(
+        "mem/update", "if last and last >= seq then", ADDERS, "the number is", "if false then"
+    ),
+    "a number is changed under the eyes of who has the lock (I15)": Plant(
+        "mem/update", "if lock[2] == '0' then", ADDERS, "I15", "if false then"
+    ),
+    "that the lock was taken is forgotten, and a late copy adds (I3)": Plant(
+        "mem/update",
+        "redis.call('HSET', state, mine, seq .. '\\31BUSY')",
+        ADDERS,
+        "the number is",
+    ),
+    "a number that is added leaves the version (I14)": Plant(
+        "mem/update", "redis.call('HSET', state, 'version', s[3] + 1)", ADDERS, "I14"
+    ),
+    "a late copy overwrites (I3)": Plant(
+        "mem/write", "if last and last >= seq then", MARKERS, "I14", "if false then"
+    ),
+    "who has the lock is overwritten (I15)": Plant(
+        "mem/write", "if lock[2] == '0' then", MARKERS, "I15", "if false then"
+    ),
+    "that the lock was taken is forgotten, and a late copy writes (I3)": Plant(
+        "mem/write",
+        "redis.call('HSET', state, mine, seq .. '\\31BUSY')",
+        MARKERS,
+        "I14",
+    ),
+    "what is overwritten has its old version (I14)": Plant(
+        "mem/write", "'version', s[3] + 1, mine", MARKERS, "I14", "mine"
     ),
     "a task is done twice": Plant(
         "queue/done", "if again then return again end", TASKS, "too many times"
@@ -387,11 +555,14 @@ def test_a_planted_bug_is_found(name, server):
 
 HINTS = {
     "lock": ("sem/release", "redis.call('RPUSH', mailbox,", on_sem(*[locker()] * 3)),
+    "lock, with data": ("mem/release", "redis.call('RPUSH', mailbox,", on_mem(*[counter()] * 3)),
     "condition": ("cond/notify", "redis.call('RPUSH', mailbox,", STORE),
     "barrier": ("barrier/arrive", "redis.call('RPUSH', mailbox,", BARRIER),
     "get": ("queue/put", "redis.call('RPUSH', mailbox,", TWO_GET),
     "put": ("queue/get", "redis.call('RPUSH', mailbox,", BOUND),
     "tasks": ("queue/done", "ring(state, stream, s[3])", TASKS),
+    "idle worker": ("pool/add", "post(state, ticket, {'TASKS', task})", BUSY),
+    "result": ("pool/step", "post(state, taker, {'READY'})", BUSY),
     "end of a pipe": ("pipe/unref", "redis.call('RPUSH', mailbox,", PIPE),
 }
 

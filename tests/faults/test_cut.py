@@ -326,7 +326,7 @@ def test_supervisor_loses_neither_output_nor_exit_code(
 @pytest.mark.parametrize(
     "name",
     [
-        *("BLPOP idle", "process/place", "process/claim", "HKEYS", "HMGET", "process/offer"),
+        *("BLPOP idle", "process/place", "process/claim", "HGETALL", "process/offer"),
         *("SADD", "HSET", "PEXPIRE", "process/note", "object/ref", "process/register"),
         *("XREAD inbox", "process/tell", "process/finish", "SMEMBERS", "DEL"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import warnings
 from typing import Any
 
@@ -178,6 +179,62 @@ def test_what_a_killed_holder_did_not_release_is_gone_with_it(evidence: Evidence
     assert numbers[:] == [1, 0]
     numbers.release()
     holder.join()
+
+
+def end_with_changes(log: Log, numbers: Any, code: int) -> None:
+    numbers.acquire()
+    numbers[0] = numbers[len(numbers) - 1] = 2
+    log("holds")
+    sys.exit(code)
+
+
+@pytest.mark.parametrize("size", [2, PAGE])
+def test_what_a_holder_wrote_that_ends_is_there_and_the_lock_stays_held(
+    evidence: Evidence, log: Log, size: int
+) -> None:
+    numbers = mp.Array("i", size, lock=mp.Lock())
+    assert start(log, end_with_changes, numbers, 0).join() == 0
+    assert numbers[:: size - 1] == [2, 2]
+    assert not numbers.acquire(block=False)
+
+
+def test_what_a_holder_wrote_that_fails_is_there_and_the_next_one_is_told(
+    evidence: Evidence, log: Log
+) -> None:
+    numbers = mp.Array("i", 2)
+    assert start(log, end_with_changes, numbers, 3).join() == 3
+    with pytest.warns(OwnerDiedWarning, match="exit code 3"):
+        numbers.acquire()
+    assert numbers[:] == [2, 2]
+    numbers.release()
+
+
+def end_after_change(log: Log, number: Any, go: mp.Event) -> None:
+    number.acquire()
+    number.value = 77
+    log("holds")
+    go.wait()
+
+
+def test_what_a_frozen_holder_wrote_is_not_written_at_its_end(
+    evidence: Evidence, log: Log, capfd: pytest.CaptureFixture[str]
+) -> None:
+    number, go = mp.Value("i", 3), mp.Event()
+    holder = start(log, end_after_change, number, go)
+    log.wait("holds")
+    evidence.wait_blocked(holder.address)
+    holder.freeze()
+    with pytest.warns(OwnerDiedWarning, match="no sign of life"):
+        number.acquire()
+    number.release()
+    go.set()
+    holder.thaw()
+    assert holder.join() == 0
+    assert number.value == 3
+    eventually(
+        lambda: "could not be written: this process stood still" in capfd.readouterr().err,
+        "word of it",
+    )
 
 
 def write_without(log: Log, number: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from explore.machine import Machine, State
 
-from lithops_mp import queueing, storing
+from lithops_mp import pooling, queueing, storing
 from lithops_mp._store import families, keys
 from lithops_mp._store.families import Ref
 from lithops_mp._store.scripts import REGISTRY, script
@@ -17,7 +17,7 @@ from lithops_mp._store.scripts import REGISTRY, script
 TTL = 10_000_000
 
 LOCK, COND, EVENT, BARRIER, REGION = "L", "L/C", "E", "B", "L/M"
-QUEUE = Ref("queue", "Q")
+QUEUE, POOL = Ref("queue", "Q"), Ref("pool", "O")
 DICT, LIST = Ref("dict", "D"), Ref("list", "N")
 #: The two ends of a pipe.
 HERE, THERE = Ref("pipe", "P/0"), Ref("pipe", "P/1")
@@ -135,6 +135,10 @@ def region(data: bytes = b"", size: int = 8) -> list[bytes]:
 
 def queue(bound: int = 0, room: int = 0, **options: bool) -> list[bytes]:
     return [made(QUEUE.ident, QUEUE.family, **queueing.fields(bound, room, **options))]
+
+
+def pool(size: int = 2, retries: int = 1) -> list[bytes]:
+    return [made(POOL.ident, POOL.family, **pooling.fields(size, retries, "main"))]
 
 
 def pipe(room: int = 0) -> list[bytes]:

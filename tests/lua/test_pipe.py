@@ -23,8 +23,9 @@ def unref(end, process: str = "main", ended: int = 0) -> Run:
     return Run("pipe/unref", {"process": process, "ended": ended}, end)
 
 
-def read(process: str = "main", address: str = "tcp://one:1") -> Run:
-    return Run("pipe/read", {"process": process, "address": address}, HERE)
+def read(process: str = "main", address: str = "tcp://one:1", seq: int = 1) -> Run:
+    args = {"process": process, "address": address, "client": f"{process}.0", "seq": seq}
+    return Run("pipe/read", args, HERE)
 
 
 def ack(
@@ -68,11 +69,12 @@ CASES = [
     Case("DELETED", unref(HERE), []),
     Case("DELETED", unref(HERE, ended=1), [*pipe(), RECEIVE]),
     Case("OK 0", read(), pipe()),
-    Case("OK 0 s 3", read(address="tcp://one:2"), [*READ, ack("s", 3)]),
-    Case("OK 0 s 3", read("B", "tcp://two:2"), [*WANTED, ack("s", 3, leave=1)]),
+    Case("OK 0 s 3", read(address="tcp://one:2", seq=2), [*READ, ack("s", 3)]),
+    Case("OK 0 s 3", read("B", "tcp://two:2", 2), [*WANTED, ack("s", 3, leave=1)]),
     Case("OK 1 s 3", read("B", "tcp://two:2"), ORPHAN),
     Case("TAKEN", read("B", "tcp://two:2"), READ),
-    Case("TAKEN", read("B", "tcp://two:2"), WANTED),
+    Case("TAKEN", read("B", "tcp://two:2", 2), WANTED),
+    Case("STALE", read(), [*READ, read(seq=2)]),
     Case("GONE", read(), []),
     Case("OK", ack("s", 3), READ),
     Case("OK", ack("s", 3, "t", 1), [*READ, ack("s", 2)]),
@@ -191,9 +193,10 @@ def test_who_comes_to_read_and_who_leaves_rings(machine):
 
 
 def test_the_reader_is_asked_once_to_make_way(machine):
-    _, state = play(machine, *WANTED)
+    _, state = play(machine, *WANTED, find())
     assert state.hash(STATE)["wanted"] == "1"
-    assert play(machine, read("C", "tcp://three:3"), state=state) == ("TAKEN", state)
+    reply, after = play(machine, read("C", "tcp://three:3"), state=state)
+    assert (reply, after.content[STREAM]) == ("TAKEN", state.content[STREAM])
 
 
 def test_who_comes_to_read_and_asks_again_is_told_the_same(machine):
@@ -203,6 +206,18 @@ def test_who_comes_to_read_and_asks_again_is_told_the_same(machine):
     reply, after = play(machine, again, state=state)
     assert (reply, after) == ("OK 1 s 3", state)
     assert after.hash(STATE)["wanted"] == "1"
+
+
+def test_a_late_copy_leaves_no_address_of_who_reads_no_longer(machine):
+    _, state = play(machine, *READ, ack(leave=1))
+    assert play(machine, read(), state=state) == ("TAKEN", state)
+    again = read(address="tcp://one:2", seq=2)
+    assert play(machine, again, state=state)[0] == "OK 0"
+
+
+def test_a_late_copy_of_who_was_not_let_in_does_not_take_the_place_that_is_free_by_now(machine):
+    _, state = play(machine, *WANTED, ack(leave=1))
+    assert play(machine, WANTED[-1], state=state) == ("TAKEN", state)
 
 
 def test_what_was_used_goes_on_and_never_back(machine):
@@ -215,7 +230,7 @@ def test_who_leaves_gives_back_what_it_took_unused_but_once(machine):
     _, state = play(machine, *READ, put("A.0", 1, "0c", ref=HERE), leaves)
     assert state.content[ITEMS] == ("0a", "0b", "0c")
     assert state.hash(STATE)["at"] == ""
-    _, state = play(machine, read(address="tcp://one:2"), state=state)
+    _, state = play(machine, read(address="tcp://one:2", seq=2), state=state)
     assert play(machine, leaves, state=state) == ("LOST", state)
 
 

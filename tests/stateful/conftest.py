@@ -1,4 +1,4 @@
-"""A server for the state machines."""
+"""Servers for the state machines."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from explore.machine import Machine
+from support.programs import Evidence, program, url_of
 from support.servers import running
 
 from lithops_mp import protocols
@@ -15,6 +16,13 @@ from lithops_mp import protocols
 def machine() -> Iterator[Machine]:
     with running() as server:
         yield Machine(server.settings.connection())
+
+
+@pytest.fixture(scope="module")
+def evidence() -> Iterator[Evidence]:
+    """This process as a main program of which nobody expects signs of life."""
+    with running(tcp=True) as server, program(url_of(server.settings), HEARTBEAT=3600, LEASE=3600):
+        yield Evidence(server)
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,9 @@ second process is played by a client of another name, which may die with what it
 
 from __future__ import annotations
 
-import concurrent.futures
 import pickle
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import msgpack
@@ -18,8 +17,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
-from support.programs import Evidence, ident_of, program, url_of
-from support.servers import PATIENCE, eventually, running
+from support.programs import Evidence, ident_of
+from support.servers import eventually
 
 import lithops_mp as mp
 from lithops_mp import messages, queueing
@@ -27,40 +26,11 @@ from lithops_mp._store import families, keys, session
 from lithops_mp._store.client import Client
 from lithops_mp.queues import Empty, Full
 
+from .threads import Thread
+
 pytestmark = pytest.mark.slow
 
 THREADS = st.integers(0, 2)
-
-
-@pytest.fixture(scope="module")
-def evidence() -> Iterator[Evidence]:
-    with running(tcp=True) as server, program(url_of(server.settings), HEARTBEAT=3600, LEASE=3600):
-        yield Evidence(server)
-
-
-class Thread:
-    """A thread of this process, which does one thing after the other."""
-
-    def __init__(self) -> None:
-        self._pool = concurrent.futures.ThreadPoolExecutor(1)
-        self.task: concurrent.futures.Future[Any] | None = None
-
-    def do(self, action: Callable[[], Any]) -> Any:
-        return self._pool.submit(action).result(PATIENCE)
-
-    def begin(self, action: Callable[[], Any]) -> None:
-        """Something that will wait for others."""
-        self.task = self._pool.submit(action)
-
-    def ends(self) -> Any:
-        """What has been waited for has happened."""
-        assert self.task is not None
-        result = self.task.result(PATIENCE)
-        self.task = None
-        return result
-
-    def close(self) -> None:
-        self._pool.shutdown()
 
 
 class Stranger:

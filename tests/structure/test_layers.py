@@ -20,12 +20,13 @@ LAYERS = [
     {"_version", "errors", "config", "alias"},
     {"_store"},
     {"protocols", "reduction", "util", "dummy", "handle"},
-    {"queueing", "messages", "memory", "storing"},
-    {"channel", "values"},
+    {"queueing", "pooling", "messages", "memory", "storing"},
+    {"channel", "workplace", "details", "values"},
     {"containers"},
     {"synchronize", "connection", "popen_lithops"},
     {"queues", "nanomsg", "sharedctypes"},
     {"process"},
+    {"pool"},
     {"managers"},
     {"context"},
     {"worker"},
@@ -40,6 +41,7 @@ LATE = {
     ("connection", "nanomsg"): "pynng need not be there",
     ("managers", "context"): "the default context, as in CPython's managers",
     ("popen_lithops", "context"): "the default context of the program, as in CPython's popen_fork",
+    ("pool", "context"): "the default context, as in CPython's pool",
     ("popen_lithops", "worker"): "text of the function that runs on the far side",
 }
 
