@@ -31,6 +31,7 @@ LARGE = (
 )
 READER = "it looks at the pipe in CPython's queue; there is none in ours"
 WINDOWS = "it is about Windows, where we do not run"
+LAZY = "workers of a Pool start when there is work: with none, no initializer runs"
 NOT_MANAGED = "it says itself that it does not apply to a manager's objects"
 NAMES = "it has the name of CPython's package built in (test_context.py has ours)"
 
@@ -45,6 +46,12 @@ EXCLUDED = {
     "_TestQueue/manager.test_queue_feeder_donot_stop_onexc": NOT_MANAGED,
     "_TestQueue/manager.test_queue_feeder_on_queue_feeder_error": NOT_MANAGED,
     "_TestSemaphore/manager.test_timeout": NOT_MANAGED,
+    "_TestPool/manager.test_enter": NOT_MANAGED,
+    "_TestPool/manager.test_imap_handle_iterable_exception": NOT_MANAGED,
+    "_TestPool/manager.test_imap_unordered_handle_iterable_exception": NOT_MANAGED,
+    "_TestPool/manager.test_map_handle_iterable_exception": NOT_MANAGED,
+    "_TestPool/manager.test_resource_warning": NOT_MANAGED,
+    "TestInitializers.test_pool_initializer": LAZY,
     "_TestBarrier/manager.test_thousand": NOT_MANAGED,
     "_TestConnection.test_connection": FD,
     "_TestConnection.test_fd_transfer": FD,

@@ -16,6 +16,7 @@ from . import (
     test_list,
     test_mem,
     test_pipe,
+    test_pool,
     test_queue,
     test_sem,
 )
@@ -27,6 +28,7 @@ from .play import (
     HERE,
     LIST,
     LOCK,
+    POOL,
     QUEUE,
     REGION,
     THERE,
@@ -100,6 +102,7 @@ FAMILIES = {
     "pipe": (test_pipe.CASES, [HERE, THERE]),
     "mem": (test_mem.CASES, [Ref("mem", REGION), Ref("sem", LOCK)]),
     "dict": (test_dict.CASES, [DICT]),
+    "pool": (test_pool.CASES, [POOL]),
     "list": (test_list.CASES, [LIST]),
 }
 #: What is looked at beside the object itself, or in its place.
