@@ -18,6 +18,7 @@ from lithops_mp.errors import ConfigurationError, ServerUnavailable
 from . import (
     bench_barrier,
     bench_contention,
+    bench_dict,
     bench_event,
     bench_handover,
     bench_lock,
@@ -39,7 +40,7 @@ SUBJECTS: dict[str, ModuleType] = {
     for module in (
         *(bench_roundtrip, bench_lock, bench_handover, bench_contention, bench_waiters),
         *(bench_event, bench_barrier, bench_queue, bench_pipe, bench_value),
-        *(bench_start, bench_pool),
+        *(bench_dict, bench_start, bench_pool),
     )
 }
 

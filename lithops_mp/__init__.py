@@ -26,12 +26,12 @@ globals().update((name, getattr(context._default_context, name)) for name in _na
 __all__ = [*_names, "config"]
 
 _HERE = (
-    *("connection", "dummy", "pool", "process", "queues", "reduction", "sharedctypes"),
+    *("connection", "dummy", "managers", "pool", "process", "queues", "reduction"),
+    *("sharedctypes",),
     *("synchronize", "util"),
 )
 _LATER = (
     "heap",
-    "managers",
     "resource_sharer",
     "shared_memory",
 )

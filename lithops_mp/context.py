@@ -18,7 +18,7 @@ from multiprocessing.context import (
     get_spawning_popen,
     set_spawning_popen,
 )
-from typing import Any, NoReturn
+from typing import Any
 
 from . import process
 
@@ -31,18 +31,6 @@ __all__ = [
     "get_spawning_popen",
     "set_spawning_popen",
 ]
-
-
-def _later(name: str) -> Any:
-    def missing(self: object, *args: object, **kwargs: object) -> NoReturn:
-        raise NotImplementedError(
-            f"lithops_mp has no {name} yet; it comes in a later version. Until then, take "
-            f"{name} from lithops.multiprocessing"
-        )
-
-    missing.__name__ = missing.__qualname__ = name
-    missing.__doc__ = f"Not there yet: raises NotImplementedError, as every call of {name} does."
-    return missing
 
 
 class LithopsContext(_mp.BaseContext):
@@ -141,6 +129,14 @@ class LithopsContext(_mp.BaseContext):
 
         return Array(typecode_or_type, size_or_initializer, lock=lock, ctx=self.get_context())
 
+    def Manager(self) -> Any:
+        """A manager of shared dicts, lists and so on; started."""
+        from .managers import SyncManager
+
+        manager = SyncManager(ctx=self.get_context())
+        manager.start()
+        return manager
+
     def Pool(
         self,
         processes: int | None = None,
@@ -152,8 +148,6 @@ class LithopsContext(_mp.BaseContext):
         from .pool import Pool
 
         return Pool(processes, initializer, initargs, maxtasksperchild, context=self.get_context())
-
-    Manager = _later("Manager")
 
     def freeze_support(self) -> None:
         """Nothing to do: functions run an interpreter, not this executable."""

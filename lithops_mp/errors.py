@@ -38,6 +38,10 @@ class LockLost(ProcessError):
     """
 
 
+class ManagerLost(ProcessError, EOFError, ConnectionRefusedError):
+    """The process that has a manager's objects is gone: it ended, was killed or shut down."""
+
+
 class WorkerLost(ProcessError):
     """A task of a pool has cost as many workers as ``TASK_RETRIES`` allows, or none can begin."""
 

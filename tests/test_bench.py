@@ -74,7 +74,7 @@ def test_every_subject_has_rows_of_the_floor_and_of_us(outcome: Outcome) -> None
     explained = bench(ROOT, "--help").stdout.partition("subjects:")[2].partition("columns:")[0]
     subjects = set(re.findall(r"^  (\w+) ", explained, re.MULTILINE))
     assert subjects >= {"lock", "handover", "contention", "waiters", "queue", "pipe", "value"}
-    assert subjects >= {"event", "barrier", "start", "roundtrip"}
+    assert subjects >= {"event", "barrier", "start", "roundtrip", "dict"}
     assert {subject for subject, _ in cases} == subjects
     for case in cases:
         kinds = {row["kind"] for row in rows if (row["subject"], row["case"]) == case}

@@ -30,11 +30,9 @@ MODULES = (
 )
 LATER = (
     "heap",
-    "managers",
     "resource_sharer",
     "shared_memory",
 )
-FACTORIES = ("Manager",)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -61,11 +59,7 @@ def test_submodules_have_the_names_of_cpythons(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        name
-        for name in multiprocessing.__all__
-        if inspect.ismethod(getattr(multiprocessing, name)) and name not in FACTORIES
-    ],
+    [name for name in multiprocessing.__all__ if inspect.ismethod(getattr(multiprocessing, name))],
 )
 def test_functions_take_what_cpythons_take(name: str) -> None:
     """What a function takes beyond that has to be named."""
@@ -74,13 +68,6 @@ def test_functions_take_what_cpythons_take(name: str) -> None:
     known = {p.name for p in theirs}
     own = [p for p in ours if p.name in known or p.kind is not p.KEYWORD_ONLY]
     assert [(p.name, p.default) for p in theirs] == [(p.name, p.default) for p in own]
-
-
-@pytest.mark.parametrize("name", FACTORIES)
-def test_what_is_to_come_says_so_when_it_is_called(name: str) -> None:
-    for owner in mp, mp.get_context():
-        with pytest.raises(NotImplementedError, match=f"no {name} yet; .* lithops.multiprocessing"):
-            getattr(owner, name)(1, 2, three=3)
 
 
 @pytest.mark.parametrize("name", LATER)

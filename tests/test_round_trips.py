@@ -512,6 +512,90 @@ def test_a_condition_that_has_something_to_write_takes_one_more(counts: Counts) 
     assert trips == [3]
 
 
+#: One script, or a plain read, each.
+OF_DICT: dict[str, Callable[[Any], Any]] = {
+    "d[k]": lambda d: d["a"],
+    "d[k] = v": lambda d: d.__setitem__("a", 2),
+    "d[new] = v": lambda d: d.__setitem__("new", 2),
+    "del d[k]": lambda d: d.__delitem__("a"),
+    "k in d": lambda d: "x" in d,
+    "len": len,
+    "get": lambda d: d.get("a"),
+    "pop": lambda d: d.pop("a"),
+    "pop, default": lambda d: d.pop("x", 5),
+    "popitem": lambda d: d.popitem(),
+    "setdefault": lambda d: d.setdefault("x", 5),
+    "update": lambda d: d.update(x=5, y=6),
+    "|=": lambda d: d.__ior__({"x": 5}),
+    "clear": lambda d: d.clear(),
+    "keys": lambda d: d.keys(),
+    "values": lambda d: d.values(),
+    "items": lambda d: d.items(),
+    "copy": lambda d: d.copy(),
+    "iteration": lambda one: [*map(repr, one)],  # list() alone asks for the length, too
+    "str": str,
+    "add": lambda d: d.add("a", 1),
+}
+OF_LIST: dict[str, Callable[[Any], Any]] = {
+    "l[i]": lambda one: one[1],
+    "l[i] = v": lambda one: one.__setitem__(1, 5),
+    "del l[i]": lambda one: one.__delitem__(1),
+    "l[a:b:c]": lambda one: one[::2],
+    "l[a:b] = s": lambda one: one.__setitem__(slice(1, 2), [4, 5, 6]),
+    "del l[a:b:c]": lambda one: one.__delitem__(slice(None, None, 2)),
+    "append": lambda one: one.append(5),
+    "extend": lambda one: one.extend([5, 6]),
+    "insert": lambda one: one.insert(1, 5),
+    "pop": lambda one: one.pop(),
+    "pop(i)": lambda one: one.pop(0),
+    "remove": lambda one: one.remove(2),
+    "reverse": lambda one: one.reverse(),
+    "index": lambda one: one.index(2),
+    "count": lambda one: one.count(2),
+    "v in l": lambda one: 7 in one,
+    "len": len,
+    "*=": lambda one: one.__imul__(2),
+    "iteration": lambda one: [*map(repr, one)],  # list() alone asks for the length, too
+}
+
+
+@pytest.mark.parametrize("what", OF_DICT)
+def test_every_method_of_a_dict_takes_one(counts: Counts, what: str) -> None:
+    with mp.Manager() as manager:
+        _warm(manager)
+        shared = manager.dict(a=1, b=[2], c="three")
+        assert _trips(lambda: OF_DICT[what](shared)) == 1
+
+
+@pytest.mark.parametrize("what", OF_LIST)
+def test_every_method_of_a_list_takes_one(counts: Counts, what: str) -> None:
+    with mp.Manager() as manager:
+        _warm(manager)
+        shared = manager.list([1, 2, 3])
+        assert _trips(lambda: OF_LIST[what](shared)) == 1
+
+
+def test_what_needs_python_takes_two(counts: Counts) -> None:
+    with mp.Manager() as manager:
+        _warm(manager)
+        shared, elements = manager.dict(a=(1,)), manager.list([3, (1,)])
+        assert _trips(lambda: shared.compare_set("a", (1,), (2,))) == 2
+        assert _trips(lambda: elements.sort(key=str)) == 2
+        # One more finds out that some elements are no numbers or texts.
+        assert _trips(lambda: elements.remove((1,))) == 2
+        assert _trips(lambda: elements.remove(3)) == 3
+
+
+def _warm(manager: Any) -> None:
+    """Have every script loaded."""
+    for of, make in (OF_DICT, lambda: manager.dict(a=1)), (OF_LIST, lambda: manager.list([1, 2])):
+        for operation in of.values():
+            operation(make())
+    shared = manager.dict(a=())
+    shared.compare_set("a", (), 1)
+    manager.list([2, 1]).sort()
+
+
 def _trips(operation: Callable[[], Any]) -> int:
     """Round trips of an operation in the calling thread."""
     client = session.current().client

@@ -245,7 +245,10 @@ class Client:
 
     def plain(self, *words: Argument) -> Any:
         """Run an ordinary command that may be repeated (reads, whole writes)."""
-        packet = command(*words)
+        return self.ask(command(*words))
+
+    def ask(self, packet: bytes) -> Any:
+        """:meth:`plain` of a packed command."""
         try:
             try:
                 return self._exchange(packet)

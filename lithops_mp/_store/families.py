@@ -9,7 +9,7 @@ for a while, until the process that unpickles it refers to it itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import msgpack
@@ -62,6 +62,10 @@ _KEYS: dict[str, Callable[[Ref], str]] = {
     "peer": lambda ref: keys.state(ref.peer),
     "readers": lambda ref: keys.waiters(ref.peer),
     "bell": lambda ref: keys.stream(ref.peer),
+    "entries": lambda ref: keys.items(ref.ident),
+    "order": lambda ref: keys.waiters(ref.ident),
+    "objects": lambda ref: keys.parked(ref.ident),
+    "trash": lambda ref: keys.stream(ref.ident),
 }
 
 Step = tuple[Bound, tuple[Argument, ...]]
@@ -118,8 +122,26 @@ def drop(ref: Ref, process: str, *, ended: bool) -> Step:
 
 
 def renew(ref: Ref) -> Step:
-    """Keep an object that a living process refers to."""
+    """Keep an object that a living process refers to; the answer has what it holds."""
     return ref.on("object/renew"), ()
+
+
+def delete(ref: Ref) -> Step:
+    """Delete an object, whoever refers to it."""
+    return ref.on("object/delete"), ()
+
+
+def held(reply: list[bytes], start: int = 1) -> list[tuple[str, Ref]]:
+    """What a dict or list holds or held, from an answer: pins, and the objects they are for."""
+    if reply[0] == b"VERSION":
+        return []
+    words = [word.decode() for word in reply[start:]]
+    return list(zip(words[::2], map(Ref.parse, words[1::2]), strict=True))
+
+
+def free(replies: Iterable[list[bytes]]) -> list[Step]:
+    """Let go of what was held by objects that these answers are about."""
+    return [drop(ref, pin, ended=False) for reply in replies for pin, ref in held(reply)]
 
 
 def bury(ref: Ref, process: str, died: str, seen: bytes = b"") -> Step | None:

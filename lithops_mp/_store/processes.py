@@ -8,7 +8,7 @@ stopped. All functions may be repeated, and run from several places at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgpack
@@ -79,7 +79,7 @@ def beat(client: Client, uid: str, ttl: int, *, frozen: bool = False) -> bool:
 
 def renew(client: Client, uid: str, ttl: int) -> None:
     """Keep what a living process refers to, and its children that nobody has claimed yet."""
-    client.calls([families.renew(ref) for ref in _objects(client, uid)])
+    _keep(client, _objects(client, uid), ttl)
     children = [child.decode() for child in client.plain("SMEMBERS", keys.children(uid))]
     asked = script("process/status")
     replies = client.calls([(asked.on(keys.process(child)), ()) for child in children])
@@ -87,7 +87,24 @@ def renew(client: Client, uid: str, ttl: int) -> None:
         if reply[0] == b"STARTING":
             kept = keys.process(child), keys.spec(child), keys.objects(child)
             client.plains(*(("PEXPIRE", key, ttl) for key in kept))
-            client.calls([families.renew(ref) for ref in _objects(client, child)])
+            _keep(client, _objects(client, child), ttl)
+
+
+def _keep(client: Client, refs: Iterable[Ref], ttl: int) -> None:
+    """Renew objects, and what they hold, by the pins that they have on it."""
+    seen: set[Ref] = set()
+    while refs := set(refs) - seen:
+        seen |= refs
+        replies = client.calls([families.renew(ref) for ref in refs])
+        held = [pair for reply in replies for pair in families.held(reply)]
+        client.calls([families.refer(ref, pin, ttl) for pin, ref in held])
+        refs = {ref for _, ref in held}
+
+
+def let_go(client: Client, steps: list[Step]) -> None:
+    """Carry out steps after which objects may be gone, and let go of what those held."""
+    while steps:
+        steps = families.free(client.calls(steps))
 
 
 def finish(client: Client, uid: str, code: int, why: str, seen: bytes = b"") -> int:
@@ -147,8 +164,8 @@ def bury(client: Client, uid: str, ttl: int, died: str) -> Words:
     )
     held = [Ref.parse(member.decode()) for member in members]
     burials = [families.bury(ref, uid, died, seen or b"") for ref in held]
-    client.calls([step for step in burials if step])
-    client.calls([families.drop(ref, uid, ended=True) for ref in held])
+    let_go(client, [step for step in burials if step])
+    let_go(client, [families.drop(ref, uid, ended=True) for ref in held])
     for child in children:
         found = order(client, child.decode(), "parent", 0, ttl)
         if found.word != "SENT":

@@ -19,7 +19,8 @@ def fault(reply: list[Any] | bytes, what: str) -> Exception:
     if word in ("GONE", "VANISHED"):
         return ObjectExpired(
             f"the state of this {what} is gone from Redis: it was not used for "
-            "REDIS_EXPIRY_TIME seconds, was evicted, or the server was restarted empty; "
+            "REDIS_EXPIRY_TIME seconds, was evicted, its manager was shut down, or the server was "
+            "restarted empty; "
             "create it anew"
         )
     if word == "VERSION":

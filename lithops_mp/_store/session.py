@@ -138,7 +138,7 @@ class Session:
         if self._outbox:
             self._outbox.settle()
         with self._referring:
-            self._calls(self._let_go())
+            self._gone(self._calls(self._let_go()))
         self.pending = False
         if self._dropped or (self._outbox and not self._outbox.empty):
             self.pending = True  # it came meanwhile
@@ -151,7 +151,45 @@ class Session:
         """Make a new object and refer to it; one round trip."""
         ref = Ref(family, ident or keys.new_id())
         self._note(ref, families.create(ref, self.ttl, self.uid, fields, *more))
+        for made in getattr(self._local, "making", ()):
+            made.append(ref)
         return ref
+
+    @contextlib.contextmanager
+    def making(self, made: list[Ref]) -> Iterator[None]:
+        """Note in a list what this thread creates meanwhile."""
+        outer = getattr(self._local, "making", ())
+        self._local.making = (*outer, made)
+        try:
+            yield
+        finally:
+            self._local.making = outer
+
+    def exist(self, refs: Iterable[Ref]) -> list[Ref]:
+        """Those of some objects that are there."""
+        refs = list(refs)
+        found = self.client.plains(*(("EXISTS", keys.state(ref.ident)) for ref in refs))
+        return [ref for ref, there in zip(refs, found, strict=True) if there]
+
+    def delete(self, refs: Iterable[Ref]) -> None:
+        """Delete objects, whoever refers to them."""
+        processes.let_go(self.client, [families.delete(ref) for ref in refs])
+
+    def hold(self, holder: Ref, refs: Iterable[Ref]) -> list[str]:
+        """Keep objects for one that is to hold them: pin, object, ... Raises ObjectExpired.
+
+        The pins lapse unless the holder has them soon; it is renewed with them.
+        """
+        held = [(f"in:{holder.ident}:{keys.new_id()}", ref) for ref in refs]
+        replies = self.client.calls([families.refer(ref, pin, self.ttl) for pin, ref in held])
+        for (_, ref), reply in zip(held, replies, strict=True):
+            if reply[0] != b"OK":
+                raise fault(reply, ref.family)
+        return [word for pin, ref in held for word in (pin, str(ref))]
+
+    def unhold(self, reply: list[bytes]) -> None:
+        """The holder does not have them any more: what stands behind an answer's first word."""
+        processes.let_go(self.client, families.free([reply]))
 
     def bind(self, ref: Ref, fields: dict[str, Argument], owner: str) -> bool:
         """Make a queue under a name that others may have. False if they do."""
@@ -191,7 +229,8 @@ class Session:
             if not self._referred[ref]:
                 # Our own list first: whatever happens next, burial finds it.
                 first = families.note(ref, self.uid, self.ttl)
-                reply = self._calls([first, step, *self._let_go()])[1]
+                _, reply, *more = self._calls([first, step, *self._let_go()])
+                self._gone(more)
                 if reply[0] != b"OK":
                     raise fault(reply, ref.family)
             self._referred[ref] += 1
@@ -226,12 +265,14 @@ class Session:
 
     @contextlib.contextmanager
     def lending(self) -> Iterator[list[Ref]]:
-        """Collect what this thread pickles meanwhile, for :meth:`lend`."""
-        self._local.lending = []
+        """Collect what this thread pickles meanwhile, for :meth:`lend` or :meth:`hold`."""
+        outer = getattr(self._local, "lending", None)
+        lent: list[Ref] = []
+        self._local.lending = lent
         try:
-            yield self._local.lending
+            yield lent
         finally:
-            self._local.lending = None
+            self._local.lending = outer
 
     def lend(self, refs: Iterable[Ref], uid: str) -> None:
         """Refer to objects in the name of a process that is about to start."""
@@ -243,7 +284,7 @@ class Session:
         """Undo :meth:`lend`: the process is gone."""
         refs = list(refs)
         if refs:
-            self._calls([families.drop(ref, uid, ended=False) for ref in refs])
+            self._gone(self._calls([families.drop(ref, uid, ended=False) for ref in refs]))
             self.client.plain("SREM", keys.objects(uid), *map(str, refs))
 
     def inherit(self, parent: Session) -> None:
@@ -264,6 +305,10 @@ class Session:
         if ref.family == "pipe" and self._outbox:
             self.pending = True
             self._outbox.wake()
+
+    def _gone(self, replies: list[Any]) -> None:
+        """What was let go may have held others."""
+        processes.let_go(self._client, families.free(replies))
 
     def _let_go(self) -> list[Step]:
         steps = []

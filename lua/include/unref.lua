@@ -1,6 +1,7 @@
 -- A process does not refer to an object any more. True if it was the last one: then
 -- everything the object has goes, with its mailboxes and the messages that have keys of
--- their own; all are named after the state and carry its hash tag.
+-- their own; all are named after the state and carry its hash tag. Besides, the pins by
+-- which it held others: pin, object, ...
 local HOUR = 3600000
 local function unref(keys, process, ended)
   local state, refs, blobs = keys[1], keys[2], keys[7]
@@ -12,7 +13,7 @@ local function unref(keys, process, ended)
       if string.match(member, '^pin([^:]*):') == process then redis.call('ZREM', refs, member) end
     end
   end
-  local last = redis.call('ZCARD', refs) == 0
+  local last, pins = redis.call('ZCARD', refs) == 0, {}
   -- What the state remembers of a process outlives it: one that was only taken for
   -- dead may come back and ask again. Its answers go an hour after its end, when no
   -- copy of a request is on its way any more; that it lost a lock (x:) is never
@@ -23,6 +24,15 @@ local function unref(keys, process, ended)
   if last or ended == '1' then
     local fields = redis.call('HGETALL', state)
     local gone = {}
+    if last then pins = pins_of(fields) end
+    for i = 1, last and #fields or 0, 2 do
+      if fields[i] == 'open' then
+        -- Bounded by those who read it page by page.
+        for client in string.gmatch(fields[i + 1], '(%S+) %d+ %d+') do
+          redis.call('DEL', state .. ':m:' .. client)
+        end
+      end
+    end
     -- Bounded by the processes that ever used the object.
     for i = 1, #fields, 2 do
       local over = string.match(fields[i], '^e:(.+)')
@@ -48,5 +58,5 @@ local function unref(keys, process, ended)
       for _, key in ipairs(keys) do redis.call('PEXPIREAT', key, until_when) end
     end
   end
-  return last
+  return last, pins
 end

@@ -12,7 +12,9 @@
 -- KEYS[7] blobs     set: messages that have keys of their own
 -- ARGV[1] process   that lets go
 -- ARGV[2] ended     1 if the process is over: its mailboxes go, and later its answers
--- Reply OK | DELETED
---- @include now, blobs, unref
+-- Reply OK | DELETED [pin object ...]
+--- @include now, blobs, pins, unref
 local process, ended = ARGV[1], ARGV[2]
-return {unref(KEYS, process, ended) and 'DELETED' or 'OK'}
+local last, reply = unref(KEYS, process, ended)
+table.insert(reply, 1, last and 'DELETED' or 'OK')
+return reply

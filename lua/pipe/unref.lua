@@ -16,7 +16,7 @@
 -- ARGV[1] process   that lets go
 -- ARGV[2] ended     1 if the process is over: its mailboxes go, and later its answers
 -- Reply OK | DELETED
---- @include object, ticket, now, queue, blobs, unref
+--- @include object, ticket, now, queue, blobs, pins, unref
 local own = {KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]}
 local state, stream, parked, peer, readers, bell = KEYS[1], KEYS[4], KEYS[6], KEYS[8], KEYS[9], KEYS[10]
 local process, ended = ARGV[1], ARGV[2]

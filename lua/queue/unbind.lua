@@ -16,7 +16,7 @@
 -- ARGV[2] owner     "process request", as it was bound: not what is bound there since
 -- Reply ITEMS [element ...]
 -- I3 repeating a request changes nothing
---- @include now, blobs, unref
+--- @include now, blobs, pins, unref
 local own = {KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]}
 local state, items, answer, process, owner = KEYS[1], KEYS[5], KEYS[8], ARGV[1], ARGV[2]
 local s = redis.call('HMGET', state, 'owner', 'ttl')

@@ -5,8 +5,8 @@ test's subject; it is never that the test fails. ``test_exclusions.py`` holds th
 list against the interpreter: each entry exists there, and every test that is not
 listed runs.
 
-Only the tests of processes are meant: those of ``multiprocessing.dummy`` and of
-managers (the ``WithThreads`` and ``WithManager`` variants) test other packages.
+The tests of ``multiprocessing.dummy`` (the ``WithThreads`` variants) are not meant: they test
+another package. ``/manager`` stands behind a class that is run with a manager's objects.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import sys
 # -- parts to come --
 
 SHARED = "its subject is shared memory, which part 3 brings"
-MANAGER = "it needs a Manager, which a later part brings"
 
 # -- facts --
 
@@ -32,6 +31,8 @@ LARGE = (
 )
 READER = "it looks at the pipe in CPython's queue; there is none in ours"
 WINDOWS = "it is about Windows, where we do not run"
+LAZY = "workers of a Pool start when there is work: with none, no initializer runs"
+NOT_MANAGED = "it says itself that it does not apply to a manager's objects"
 NAMES = "it has the name of CPython's package built in (test_context.py has ours)"
 
 #: Class, or class and test -> reason. A class stands for all its tests.
@@ -40,12 +41,18 @@ EXCLUDED = {
     "_TestProcess.test_forkserver_sigint": FORKSERVER,
     "_TestProcess.test_forkserver_sigkill": FORKSERVER,
     "_TestQueue.test_no_import_lock_contention": MODULE,
-    "_TestContainers": MANAGER,
     "_TestPoolWorkerLifetime.test_worker_finalization_via_atexit_handler_of_multiprocessing": OTHER,
-    "_TestMyManager": MANAGER,
-    "_TestRemoteManager": MANAGER,
-    "_TestManagerRestart": MANAGER,
-    "TestManagerExceptions": MANAGER,
+    "_TestQueue/manager.test_no_import_lock_contention": MODULE,
+    "_TestQueue/manager.test_queue_feeder_donot_stop_onexc": NOT_MANAGED,
+    "_TestQueue/manager.test_queue_feeder_on_queue_feeder_error": NOT_MANAGED,
+    "_TestSemaphore/manager.test_timeout": NOT_MANAGED,
+    "_TestPool/manager.test_enter": NOT_MANAGED,
+    "_TestPool/manager.test_imap_handle_iterable_exception": NOT_MANAGED,
+    "_TestPool/manager.test_imap_unordered_handle_iterable_exception": NOT_MANAGED,
+    "_TestPool/manager.test_map_handle_iterable_exception": NOT_MANAGED,
+    "_TestPool/manager.test_resource_warning": NOT_MANAGED,
+    "TestInitializers.test_pool_initializer": LAZY,
+    "_TestBarrier/manager.test_thousand": NOT_MANAGED,
     "_TestConnection.test_connection": FD,
     "_TestConnection.test_fd_transfer": FD,
     "_TestConnection.test_large_fd_transfer": FD,
@@ -54,7 +61,6 @@ EXCLUDED = {
     "_TestSharedMemory": SHARED,
     "_TestImportStar": NAMES,
     "TestInvalidHandle": FD,
-    "TestInitializers": MANAGER,
     "TestInvalidFamily.test_invalid_family_win32": WINDOWS,
     "TestFlags": FLAGS,
     "TestNoForkBomb": OTHER,
@@ -64,7 +70,6 @@ EXCLUDED = {
     "TestStartMethod.test_mixed_startmethod": FORK,
     "TestResourceTracker": POSIX,
     "TestSimpleQueue.test_closed": READER,
-    "TestSyncManagerTypes": MANAGER,
     "TestNamedResource": OTHER,
     "MiscTestCase.test_spawn_sys_executable_none_allows_import": OTHER,
     "MiscTestCase.test_large_pool": OTHER,

@@ -17,16 +17,17 @@ from lithops_mp import pool, sharedctypes
 from . import standins
 
 
-class _Connection(types.ModuleType):
+class _Both(types.ModuleType):
     """Our module, and behind it the constants and functions of CPython's that tests look at."""
 
     def __getattr__(self, name: str) -> Any:
-        ours = importlib.import_module("lithops_mp.connection")
-        theirs = importlib.import_module("multiprocessing.connection")
+        theirs = importlib.import_module(self.__name__)
+        ours = importlib.import_module(self.__name__.replace("multiprocessing", "lithops_mp"))
         return getattr(ours, name) if hasattr(ours, name) else getattr(theirs, name)
 
 
-connection = _Connection("multiprocessing.connection")
+connection = _Both("multiprocessing.connection")
+managers = _Both("multiprocessing.managers")
 
 
 class _Replacement(types.ModuleType):
@@ -35,7 +36,6 @@ class _Replacement(types.ModuleType):
     _CPYTHONS = (
         "dummy",
         "forkserver",
-        "managers",
         "process",
         "resource_sharer",
         "resource_tracker",
@@ -44,8 +44,8 @@ class _Replacement(types.ModuleType):
     )
 
     def __getattr__(self, name: str) -> Any:
-        if name == "connection":
-            return connection
+        if name in ("connection", "managers"):
+            return globals()[name]
         if name in self._CPYTHONS:
             return importlib.import_module(f"multiprocessing.{name}")
         return getattr(lithops_mp, name)
@@ -57,7 +57,7 @@ class _Replacement(types.ModuleType):
 multiprocessing = _Replacement("multiprocessing")
 
 _REPLACED = {
-    **{module.__name__: module for module in (multiprocessing, connection)},
+    **{module.__name__: module for module in (multiprocessing, connection, managers)},
     "multiprocessing.pool": pool,
     "multiprocessing.sharedctypes": sharedctypes,
 }

@@ -8,9 +8,9 @@ from . import exclusions
 
 pytest.importorskip("test._test_multiprocessing", reason="this Python has no test package")
 
-from .suite import CLASSES, base_classes, names_in
+from .suite import CLASSES, cases, names_in
 
-BASES = base_classes()
+BASES = {name: base for name, (base, _) in cases().items()}
 
 
 @pytest.mark.parametrize("entry", exclusions.EXCLUDED)

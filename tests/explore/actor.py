@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from types import GeneratorType
 from typing import Any, NamedTuple
 
-from lithops_mp import pooling, protocols, queueing
+from lithops_mp import pooling, protocols, queueing, storing
 from lithops_mp._store.commands import Block, Call, Watch
 from lithops_mp.memory import MemKeys
 
@@ -159,7 +159,7 @@ class Actor:
 _CONSTANT = (
     *(Me, GeneratorType),
     *(protocols.SemKeys, protocols.CondKeys, protocols.EventKeys, protocols.BarrierKeys),
-    *(queueing.QueueKeys, pooling.PoolKeys, MemKeys),
+    *(queueing.QueueKeys, pooling.PoolKeys, MemKeys, storing.Keys),
 )
 
 #: Points in time count as distances from now.

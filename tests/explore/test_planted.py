@@ -8,6 +8,25 @@ import pytest
 
 from lithops_mp._store.scripts import script
 
+from .containers import (
+    AS_LIST,
+    DICT,
+    LARGE,
+    LIST,
+    enterer,
+    on_dict,
+    on_list,
+    once,
+    pairer,
+    picker,
+    popper,
+    reader,
+    remover,
+    summer,
+    swapper,
+    together,
+    total,
+)
 from .explorer import IN_FLIGHT, Explorer, Scenario, Violation
 from .machine import Machine
 from .pools import on_pool, worker
@@ -64,6 +83,21 @@ SOME = on_queue(getter(2, want=3, use=1), first=("z1", "z2", "z3"), budget=2)
 IN_FLIGHT_ONLY = on_queue(putter("a1"), getter(), getter(), faults=IN_FLIGHT)
 TASKS = on_queue(putter("a1", "a2"), getter(2, task=True), joiner(), joinable=True, bound=1)
 PIPE = on_pipe(putter("a1", "a2", to=THERE, closes=HERE), getter(of=THERE, closes=THERE))
+ADDS = on_dict(summer(2), summer(), check=total(DICT))
+SWAPS = on_dict(swapper(), swapper(), check=total(DICT))
+TAKES = on_dict(
+    picker(times=2), picker(), first={"sa": "s1", "sb": "s2"}, check=once(DICT, "s1", "s2")
+)
+PAIR = {"sa": "s1", "sb": "s1"}
+READS = on_dict(reader(), pairer("s2", "s3"), first=PAIR, check=together)
+CLEARS = on_dict(
+    reader(), pairer("s2", how="clear"), pairer("s3"), first=PAIR, check=together, budget=0
+)
+LARGE_ONES = on_dict(reader(), enterer("sa", "s2"), first={"sa": LARGE + "one"})
+REMOVES = on_list(
+    remover("s2"), popper(), first=("s1", "s2", "s3"), check=once(LIST, "s1", "s2", "s3")
+)
+LARGE_POPS = on_list(reader(AS_LIST), popper(), first=(LARGE + "one", LARGE + "two"))
 COUNTERS = on_mem(*[counter()] * 2)
 TWICE = on_mem(*[counter(rounds=2, how="along")] * 2)
 KEEPERS = on_mem(*[counter(how="keep")] * 2)
@@ -311,6 +345,48 @@ PLANTS = {
         SOME,
         "I13",
         "give_back(state, waiters, items, elements, used)",
+    ),
+    "an add is carried out twice": Plant(
+        "dict/add", "if again then return nil, again end", ADDS, "the number is"
+    ),
+    "an entry is taken twice": Plant(
+        "dict/take", "if again then return nil, again end", TAKES, "are there and taken"
+    ),
+    "an entry stays in the order": Plant(
+        "dict/take", "redis.call('ZREM', c.order, key)", TAKES, "I19"
+    ),
+    "a swap does not compare": Plant(
+        "dict/swap", "if (found or '') == expected then", SWAPS, "the number is", "if true then"
+    ),
+    "readers do not hear of changes": Plant(
+        "dict/update", "redis.call('RPUSH', c.state .. ':m:' .. reader, key)", READS, "I20"
+    ),
+    "a late copy makes a reader begin again": Plant(
+        "dict/read", "if last and last >= seq then return false end", READS, "I20"
+    ),
+    "a cleared dict is read on": Plant("dict/clear", "c.readers = {}", CLEARS, "I20"),
+    "what a reader has goes": Plant(
+        "dict/set", "if next(c.readers) then", LARGE_ONES, "whose keys are gone", "if false then"
+    ),
+    "what was kept for a reader stays": Plant(
+        "dict/close",
+        "if not next(c.readers) then empty_trash(c) end",
+        LARGE_ONES,
+        "there is trash",
+    ),
+    "a list that was changed is spliced": Plant(
+        "list/splice",
+        "if version ~= '' and version ~= s[3] then",
+        REMOVES,
+        "are there and taken",
+        "if false then",
+    ),
+    "what was taken goes although somebody reads": Plant(
+        "list/take",
+        "local pins, pieces = parts(element)",
+        LARGE_POPS,
+        "whose keys are gone",
+        "local pins, pieces, name = parts(element) discard(c, pieces, name)",
     ),
     "tasks are added twice": Plant(
         "pool/add",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from explore.machine import Machine, State
 
-from lithops_mp import pooling, queueing
+from lithops_mp import pooling, queueing, storing
 from lithops_mp._store import families, keys
 from lithops_mp._store.families import Ref
 from lithops_mp._store.scripts import REGISTRY, script
@@ -18,6 +18,7 @@ TTL = 10_000_000
 
 LOCK, COND, EVENT, BARRIER, REGION = "L", "L/C", "E", "B", "L/M"
 QUEUE, POOL = Ref("queue", "Q"), Ref("pool", "O")
+DICT, LIST = Ref("dict", "D"), Ref("list", "N")
 #: The two ends of a pipe.
 HERE, THERE = Ref("pipe", "P/0"), Ref("pipe", "P/1")
 
@@ -142,6 +143,36 @@ def pool(size: int = 2, retries: int = 1) -> list[bytes]:
 
 def pipe(room: int = 0) -> list[bytes]:
     return [made(end.ident, end.family, **queueing.fields(room=room)) for end in (HERE, THERE)]
+
+
+def dictionary(**entries: str) -> list[bytes | Run]:
+    """A dict of texts."""
+    made: list[bytes | Run] = [_made(DICT, storing.dict_fields())]
+    for number, (key, text) in enumerate(entries.items()):
+        made.append(enter("main.0", number, key, f"s{text}"))
+    return made
+
+
+def sequence(*elements: str) -> list[bytes | Run]:
+    """A list of texts."""
+    made: list[bytes | Run] = [_made(LIST, storing.list_fields())]
+    for number, text in enumerate(elements):
+        args = {"client": "main.0", "seq": number, "more": b"", "element": f"s{text}"}
+        made.append(Run("list/push", args, LIST))
+    return made
+
+
+def enter(client: str, seq: int, key: str, element: str | bytes, **more: Any) -> Run:
+    """Enter an element under a text."""
+    args = {"client": client, "seq": seq, "others": b"", "object": b"", "key": f"s{key}"}
+    args["element"] = element
+    return Run(
+        "dict/set", {**args, **{name.rstrip("_"): word for name, word in more.items()}}, DICT
+    )
+
+
+def _made(ref: Ref, fields: dict[str, Any]) -> bytes:
+    return made(ref.ident, ref.family, **fields)
 
 
 def play(machine: Machine, *calls: bytes | Run, state: State | None = None) -> tuple[str, State]:

@@ -11,7 +11,9 @@ from lithops_mp._store.scripts import REGISTRY, command
 from . import (
     test_barrier,
     test_cond,
+    test_dict,
     test_event,
+    test_list,
     test_mem,
     test_pipe,
     test_pool,
@@ -21,8 +23,10 @@ from . import (
 from .play import (
     BARRIER,
     COND,
+    DICT,
     EVENT,
     HERE,
+    LIST,
     LOCK,
     POOL,
     QUEUE,
@@ -51,6 +55,8 @@ CASES = [
     Case("GONE", run("object/renew"), []),
     Case("OK", UNREF, [*event(), REF]),
     Case("DELETED", UNREF, event()),
+    Case("DELETED", run("object/delete"), [*event(), REF]),
+    Case("DELETED", run("object/delete"), []),
 ]
 
 
@@ -96,6 +102,9 @@ FAMILIES = {
     "queue": (test_queue.CASES, [QUEUE]),
     "pipe": (test_pipe.CASES, [HERE, THERE]),
     "mem": (test_mem.CASES, [Ref("mem", REGION), Ref("sem", LOCK)]),
+    "dict": (test_dict.CASES, [DICT]),
+    "pool": (test_pool.CASES, [POOL]),
+    "list": (test_list.CASES, [LIST]),
 }
 #: What is looked at beside the object itself, or in its place.
 LOOKED_AT = {

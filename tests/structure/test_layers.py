@@ -20,12 +20,14 @@ LAYERS = [
     {"_version", "errors", "config", "alias"},
     {"_store"},
     {"protocols", "reduction", "util", "dummy", "handle"},
-    {"queueing", "pooling", "messages", "memory"},
-    {"channel", "workplace", "details"},
+    {"queueing", "pooling", "messages", "memory", "storing"},
+    {"channel", "workplace", "details", "values"},
+    {"containers"},
     {"synchronize", "connection", "popen_lithops"},
     {"queues", "nanomsg", "sharedctypes"},
     {"process"},
     {"pool"},
+    {"managers"},
     {"context"},
     {"worker"},
     {""},  # the package itself
@@ -37,6 +39,7 @@ RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 #: Upward, from inside a function, and why.
 LATE = {
     ("connection", "nanomsg"): "pynng need not be there",
+    ("managers", "context"): "the default context, as in CPython's managers",
     ("popen_lithops", "context"): "the default context of the program, as in CPython's popen_fork",
     ("pool", "context"): "the default context, as in CPython's pool",
     ("popen_lithops", "worker"): "text of the function that runs on the far side",

@@ -25,7 +25,8 @@ INDEX = re.compile(r"\b(?:KEYS|ARGV)\b")
 #: A word in quotes that is not the name of a command.
 QUOTED = re.compile(r"(?<!redis\.call\()'([A-Z][A-Z_]+)'")
 #: Options of commands, hints that are no replies, and what a get tells a put.
-NO_REPLIES = {"MAXLEN", "WITHSCORES", "ASK", "FREE", "READY"}
+NO_REPLIES = {"MAXLEN", "WITHSCORES", "LIMIT", "REPLACE", "COUNT", "RANK", "BEFORE"}
+NO_REPLIES |= {"ASK", "FREE", "READY"}
 NO_REPLIES_OF = {"queue/get": {"PUT"}, "pool/close": {"CLOSED"}, "pool/bury": {"CLOSED"}}
 
 #: So short that a name for a slot would only be one more thing to read.

@@ -1,0 +1,192 @@
+"""What dicts and lists say to Redis: ``protocols`` of containers.
+
+Most of it is one script, and so is most of this module: names. Only what is read page by
+page, or depends on what Python alone can tell, takes several; ``lua/README.md`` says how
+that comes out as if it were one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ._store import keys
+from ._store.commands import Call
+from ._store.families import Ref
+from ._store.replies import fault
+from ._store.scripts import Argument, Bound
+from .protocols import Me, Steps, insist
+
+# Entries or elements that are read at once. Some tenths of a millisecond of the server's
+# time.
+PAGE = 1000
+
+
+class Keys:
+    """The scripts of a container, bound to its keys."""
+
+    def __init__(self, ref: Ref, *names: str) -> None:
+        self.ref = ref
+        self.state = keys.state(ref.ident)
+        self.items = keys.items(ref.ident)
+        self._bound = {name: ref.on(f"{ref.family}/{name}") for name in names}
+
+    def __getitem__(self, name: str) -> Bound:
+        return self._bound[name]
+
+    def mine(self, name: str, me: Me) -> Bound:
+        """A script that uses the client's mailbox."""
+        return self.ref.on(f"{self.ref.family}/{name}", mailbox=keys.mailbox(self.ref.ident, me.id))
+
+
+def dict_keys(ref: Ref) -> Keys:
+    """Of a dict."""
+    names = ("set", "get", "update", "take", "swap", "add", "clear", "others", "close")
+    return Keys(ref, *names)
+
+
+def list_keys(ref: Ref) -> Keys:
+    """Of a list."""
+    names = ("push", "set", "look", "take", "splice", "find", "order", "times", "close")
+    return Keys(ref, *names)
+
+
+def dict_fields() -> dict[str, Argument]:
+    """The first state of a dict."""
+    return {"version": 0, "size": 0, "n": 0, "rich": 0, "open": "", "others": 0}
+
+
+def list_fields() -> dict[str, Argument]:
+    """The first state of a list."""
+    return {"version": 0, "size": 0, "mixed": 0, "rich": 0, "open": ""}
+
+
+class Entry(NamedTuple):
+    """One of a dict: its key, its place in the order, its value and, if need be, its object."""
+
+    key: bytes
+    place: float
+    element: bytes
+    object: bytes
+
+
+class Sight(NamedTuple):
+    """What was there at one moment. ``open``: to be closed when it has been used."""
+
+    found: list[Any]
+    open: bool
+    version: bytes = b""
+
+
+def change(of: Keys, name: str, me: Me, *args: Argument) -> Steps:
+    """Run a script that changes a container; its answer, as words."""
+    reply = yield Call(of[name], (me.id, me.stamp(), *args))
+    words = reply if isinstance(reply, list) else [reply]
+    if words[0] in (b"GONE", b"VERSION", b"STALE"):
+        raise fault(words, of.ref.family)
+    return words
+
+
+def close(of: Keys, me: Me) -> Steps:
+    """What was read is not needed any more: the answer, with pins that were kept for it."""
+    reply, interrupt = yield from insist(Call(of["close"], (me.id, me.stamp())))
+    if interrupt:
+        raise interrupt
+    return reply
+
+
+def entries(of: Keys, me: Me, page: int) -> Steps:
+    """All entries of a dict, in their order, as they were at one moment: a :class:`Sight`.
+
+    Pages first, and then what was changed meanwhile, until nothing is left: what is read
+    last says how everything was at that moment.
+    """
+    try:
+        while True:
+            found: dict[bytes, Entry] = {}
+            seq = me.stamp()
+            word, some = yield from _page(of, me, seq, "", "", page)
+            last = some.pop(0) if word == b"PAGE" else b""
+            _enter(found, some)
+            if word == b"ALL":
+                return Sight(list(found.values()), False)
+            while some and word == b"PAGE":
+                word, some = yield from _page(of, me, seq, some[-3], last, page)
+                _enter(found, some := some[1:])
+            seen, left, count = 0, 1, page
+            while left > 0 and word != b"AGAIN":
+                reply = yield Call(of.mine("catch", me), (me.id, seq, seen, count))
+                word = reply[0]
+                if word == b"CAUGHT":
+                    left = int(reply[1])
+                    seen += int(reply[2])
+                    _enter(found, reply[3:])
+                    # Who is slower than others change, asks for more, until he is not.
+                    count *= 2
+                elif word != b"AGAIN":
+                    raise fault(reply, of.ref.family)
+            if word != b"AGAIN":
+                return Sight(sorted(found.values(), key=_place), True)
+    except GeneratorExit:
+        raise
+    except BaseException:
+        yield from insist(Call(of["close"], (me.id, me.stamp())))
+        raise
+
+
+def _page(of: Keys, me: Me, seq: bytes, after: Argument, last: Argument, count: int) -> Steps:
+    reply = yield Call(of.mine("read", me), (me.id, seq, after, last, count))
+    if reply[0] not in (b"ALL", b"PAGE", b"AGAIN"):
+        raise fault(reply, of.ref.family)
+    return reply[0], reply[1:]
+
+
+def _enter(found: dict[bytes, Entry], flat: list[bytes]) -> None:
+    for key, place, element, pickled in zip(*[iter(flat)] * 4, strict=True):
+        found.pop(key, None)
+        if element:
+            found[key] = Entry(key, float(place), element, pickled)
+
+
+def _place(entry: Entry) -> float:
+    return entry.place
+
+
+def elements(of: Keys, me: Me, part: slice, page: int) -> Steps:
+    """The elements of a list's slice, as they were at one moment: a :class:`Sight`."""
+    try:
+        while True:
+            seq = me.stamp()
+            reply = yield Call(of.mine("read", me), (me.id, seq, *words(part), page))
+            if reply[0] == b"AGAIN":
+                continue
+            if reply[0] == b"ALL":
+                return Sight(reply[2:], False, reply[1])
+            if reply[0] != b"COPIED":
+                raise fault(reply, of.ref.family)
+            version, size = reply[1], int(reply[2])
+            found: list[bytes] = []
+            while len(found) < size and reply[0] != b"AGAIN":
+                reply = yield Call(of.mine("page", me), (me.id, seq, len(found), page))
+                found += reply[1:]
+            if len(found) == size:
+                return Sight(found[part], True, version)
+    except GeneratorExit:
+        raise
+    except BaseException:
+        yield from insist(Call(of["close"], (me.id, me.stamp())))
+        raise
+
+
+def words(part: slice) -> tuple[Argument, ...]:
+    """A slice as the scripts take it."""
+    bounds = part.start, part.stop, part.step
+    return tuple("" if bound is None else clamped(bound) for bound in bounds)
+
+
+# Beyond any list's end; Lua has it exactly.
+_FAR = 1 << 52
+
+
+def clamped(index: int) -> int:
+    """An index that is far beyond the end of any list, made smaller."""
+    return max(-_FAR, min(_FAR, index))
