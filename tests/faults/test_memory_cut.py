@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from support.programs import Log
 from support.proxy import Proxy
-from support.servers import Server
 
 import lithops_mp as mp
 from lithops_mp._store import session
 from lithops_mp.memory import PAGE
 
-from .test_cut import behind_proxy, each_fault, meet_faults
+from .test_cut import each_fault, meet_faults
 from .test_memory import at_server, crowd, join
-
-
-@pytest.fixture(scope="module")
-def both() -> Iterator[tuple[Server, Proxy]]:
-    with behind_proxy(tcp=True) as found:
-        yield found
-
-
-@pytest.fixture
-def proxy(both: tuple[Server, Proxy]) -> Iterator[Proxy]:
-    yield both[1]
-    both[1].calm()
 
 
 @pytest.mark.slow
