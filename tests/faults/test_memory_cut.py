@@ -15,20 +15,19 @@ from lithops_mp._store import session
 from lithops_mp.memory import PAGE
 
 from .test_cut import each_fault, meet_faults
-from .test_memory import at_server, crowd, join
+from .test_memory import CROWD, TURNS, at_server, crowd, join
 
 
 @pytest.mark.slow
 def test_they_add_up_although_replies_are_lost(proxy: Proxy, log: Log) -> None:
     names = ("sem/acquire", "mem/release", "mem/fetch", "GETRANGE", "BLPOP m")
-    proxy.at_random(5, 0.02, *names)
-    turns = 100
-    number, done, processes = crowd(log, 4, turns)
-    assert join(processes) == [0] * 4
+    proxy.at_random(5, 0.005, *names)
+    number, done, processes = crowd(log, CROWD, TURNS)
+    assert join(processes) == [0] * CROWD
     proxy.calm()
     assert proxy.faults > 10
-    assert number.value == 4 * turns
-    assert list(done) == [turns] * 4
+    assert number.value == CROWD * TURNS
+    assert list(done) == [TURNS] * CROWD
 
 
 def in_a_section(numbers: Any) -> None:
