@@ -8,13 +8,23 @@ from lithops_mp._store import families, keys
 from lithops_mp._store.families import Ref
 from lithops_mp._store.scripts import REGISTRY, command
 
-from . import test_barrier, test_cond, test_event, test_mem, test_pipe, test_queue, test_sem
+from . import (
+    test_barrier,
+    test_cond,
+    test_event,
+    test_mem,
+    test_pipe,
+    test_pool,
+    test_queue,
+    test_sem,
+)
 from .play import (
     BARRIER,
     COND,
     EVENT,
     HERE,
     LOCK,
+    POOL,
     QUEUE,
     REGION,
     THERE,
@@ -85,6 +95,7 @@ FAMILIES = {
     "queue": (test_queue.CASES, [QUEUE]),
     "pipe": (test_pipe.CASES, [HERE, THERE]),
     "mem": (test_mem.CASES, [Ref("mem", REGION), Ref("sem", LOCK)]),
+    "pool": (test_pool.CASES, [POOL]),
 }
 #: What is looked at beside the object itself, or in its place.
 LOOKED_AT = {
