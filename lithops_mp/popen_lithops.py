@@ -218,6 +218,7 @@ class Popen:
         functions = self.functions
         method = getattr(process_obj, "_method", None)
         logger = util._logger  # type: ignore[attr-defined]  # None until there is one
+        main = sys.modules.get("__main__")
         spec: dict[str, Any] = {
             "name": process_obj.name,
             "daemon": process_obj.daemon,
@@ -232,7 +233,8 @@ class Popen:
             "config": {**config.snapshot(), config.LITHOPS_CONFIG: functions.lithops_config},
             "environ": {k: str(v) for k, v in config.get_parameter(config.ENV_VARS).items()},
             "argv": sys.argv,
-            "main": getattr(sys.modules.get("__main__"), "__file__", None),
+            "main": getattr(main, "__file__", None),
+            "package": getattr(main, "__package__", None),
             "alias": alias.installed(),
             "method": method or default.get_start_method(allow_none=True),
             "log_level": logger.getEffectiveLevel() if logger else None,

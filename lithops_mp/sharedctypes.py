@@ -406,10 +406,15 @@ class TextView(ArrayView):
 
     @value.setter
     def value(self, value: Any) -> None:
-        cells = self._b_type_()
-        cells.value = value
+        cells = self._with("value", value)
         # As in ctypes, what comes after the NUL stays.
-        self._b_access_.write([self._b_offset_, bytes(cells)[: (len(value) + 1) * self._step]])
+        self._b_access_.write([self._b_offset_, cells[: (len(value) + 1) * self._step]])
+
+    def _with(self, name: str, value: Any) -> bytes:
+        """What an array is like that has this for its ``value`` or ``raw``."""
+        cells = self._b_type_()
+        setattr(cells, name, value)
+        return bytes(cells)
 
 
 class StringView(TextView):
@@ -422,9 +427,8 @@ class StringView(TextView):
 
     @raw.setter
     def raw(self, value: Any) -> None:
-        cells = self._b_type_()
-        cells.raw = value
-        self._b_access_.write([self._b_offset_, cells.raw[: len(memoryview(value).cast("B"))]])
+        cells = self._with("raw", value)
+        self._b_access_.write([self._b_offset_, cells[: memoryview(value).nbytes]])
 
 
 class RecordView(View):

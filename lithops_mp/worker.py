@@ -411,6 +411,7 @@ def _become(settings: Settings, uid: str, spec: dict[str, Any], ledger: Ledger) 
     os.environ.update((k, v) for k, v in spec["environ"].items() if not _is_lithops(k))
     sys.argv[:] = spec["argv"]
     main = types.ModuleType("__main__")
+    main.__package__ = spec["package"]  # functions of a module that ran by -m import from it
     if spec["main"]:
         main.__file__ = spec["main"]
     sys.modules["__main__"] = sys.modules["__mp_main__"] = main

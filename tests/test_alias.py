@@ -23,8 +23,9 @@ class Item:
         self.value = value
 
 def work(queue, connection):
-    import multiprocessing.pool  # noqa
+    import multiprocessing.pool
     from multiprocessing import synchronize
+    from {helper} import double  # relative in a package, where -m says what that is
     item = Item(double(connection.recv()))
     item.names = [multiprocessing.__name__, synchronize.__name__, name_of_helper()]
     queue.put(item)

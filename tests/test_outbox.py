@@ -277,6 +277,7 @@ class InterruptAt:
     def __init__(self, line: int) -> None:
         self.left = line
         self.where = ""
+        self._before: tuple[FrameType, int] | None = None
 
     def __enter__(self) -> None:
         sys.settrace(self._trace)
@@ -288,6 +289,11 @@ class InterruptAt:
         if frame.f_code.co_filename not in WATCHED or _finalizes(frame):
             return None
         if event == "line" and not _undivided(frame):
+            # Where a comprehension that is part of its function goes round, Python 3.12 and
+            # 3.13 run no "finally" for what is raised here; for what a signal raises they do.
+            before, self._before = self._before, (frame, frame.f_lineno)
+            if before == self._before:
+                return self._trace
             self.left -= 1
             if not self.left:
                 self.where = f"{frame.f_code.co_name}:{frame.f_lineno}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.programs import Evidence, Log, program, url_of
+from support.proxy import Proxy, behind_proxy
 from support.servers import Server, running
 
 #: Short, but long enough for a busy machine to miss no sign of life by chance.
@@ -30,3 +31,15 @@ def evidence(server: Server) -> Iterator[Evidence]:
 @pytest.fixture
 def log(tmp_path: Path) -> Log:
     return Log(tmp_path / "log")
+
+
+@pytest.fixture(scope="module")
+def both() -> Iterator[tuple[Server, Proxy]]:
+    with behind_proxy() as found:
+        yield found
+
+
+@pytest.fixture
+def proxy(both: tuple[Server, Proxy]) -> Iterator[Proxy]:
+    yield both[1]
+    both[1].calm()

@@ -6,45 +6,20 @@ client cannot know.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
 
 import pytest
-from support.programs import Evidence, Log, gone, meanwhile, program, start, url_of
-from support.proxy import Fault, Proxy, proxied
-from support.servers import Server, eventually, running
+from support.programs import Evidence, Log, gone, meanwhile, start
+from support.proxy import Fault, Proxy, behind_proxy
+from support.servers import Server, eventually
 
 import lithops_mp as mp
 from lithops_mp._store import processes, session
 
 FAULTS = [Fault.REFUSE, Fault.LOSE, Fault.TEAR, Fault.ABANDON]
 each_fault = pytest.mark.parametrize("fault", FAULTS, ids=[f.name.lower() for f in FAULTS])
-
-
-@contextlib.contextmanager
-def behind_proxy(*, tcp: bool) -> Iterator[tuple[Server, Proxy]]:
-    """A server and a proxy before it; this process and its children use the proxy."""
-    with (
-        running(tcp=tcp) as server,
-        proxied(server.settings) as proxy,
-        program(url_of(proxy.settings), HEARTBEAT=0.3, LEASE=5.0),
-    ):
-        yield server, proxy
-
-
-@pytest.fixture(scope="module")
-def both() -> Iterator[tuple[Server, Proxy]]:
-    with behind_proxy(tcp=True) as found:
-        yield found
-
-
-@pytest.fixture
-def proxy(both: tuple[Server, Proxy]) -> Iterator[Proxy]:
-    yield both[1]
-    both[1].calm()
 
 
 @pytest.fixture

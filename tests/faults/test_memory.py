@@ -18,6 +18,7 @@ from lithops_mp._store import session
 from lithops_mp.errors import LockLost, ObjectExpired, OwnerDiedWarning
 from lithops_mp.memory import PAGE
 
+from .frozen import frozen_holder, take_over
 from .test_server import restart
 
 CROWD, TURNS = 16, 500
@@ -110,12 +111,8 @@ def test_what_a_frozen_holder_wrote_is_refused(
     evidence: Evidence, log: Log, kind: str, size: int
 ) -> None:
     numbers, go = mp.Array("B", size, lock=getattr(mp, kind)()), mp.Event()
-    holder = start(log, change_and_release, numbers, go, [2, size - 1])
-    log.wait("holds")
-    evidence.wait_blocked(holder.address)
-    holder.freeze()
-    with pytest.warns(OwnerDiedWarning, match="no sign of life"):
-        numbers.acquire()
+    holder = frozen_holder(evidence, log, change_and_release, numbers, go, [2, size - 1])
+    take_over(numbers)
     assert numbers[:3] == [1, 0, 0]
     numbers[2] = 5
     before = at_server(numbers)
@@ -145,12 +142,8 @@ def test_a_frozen_holder_that_waits_for_a_condition_is_refused_too(
 ) -> None:
     condition, go = mp.Condition(), mp.Event()
     number = mp.Value("i", 3, lock=condition._lock)
-    holder = start(log, wait_after_change, condition, number, go)
-    log.wait("holds")
-    evidence.wait_blocked(holder.address)
-    holder.freeze()
-    with pytest.warns(OwnerDiedWarning, match="no sign of life"):
-        condition.acquire()
+    holder = frozen_holder(evidence, log, wait_after_change, condition, number, go)
+    take_over(condition)
     go.set()
     holder.thaw()
     log.wait("lost")
@@ -220,12 +213,8 @@ def test_what_a_frozen_holder_wrote_is_not_written_at_its_end(
     evidence: Evidence, log: Log, capfd: pytest.CaptureFixture[str]
 ) -> None:
     number, go = mp.Value("i", 3), mp.Event()
-    holder = start(log, end_after_change, number, go)
-    log.wait("holds")
-    evidence.wait_blocked(holder.address)
-    holder.freeze()
-    with pytest.warns(OwnerDiedWarning, match="no sign of life"):
-        number.acquire()
+    holder = frozen_holder(evidence, log, end_after_change, number, go)
+    take_over(number)
     number.release()
     go.set()
     holder.thaw()

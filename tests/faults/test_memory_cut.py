@@ -3,45 +3,31 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from support.programs import Log
 from support.proxy import Proxy
-from support.servers import Server
 
 import lithops_mp as mp
 from lithops_mp._store import session
 from lithops_mp.memory import PAGE
 
-from .test_cut import behind_proxy, each_fault, meet_faults
-from .test_memory import at_server, crowd, join
-
-
-@pytest.fixture(scope="module")
-def both() -> Iterator[tuple[Server, Proxy]]:
-    with behind_proxy(tcp=True) as found:
-        yield found
-
-
-@pytest.fixture
-def proxy(both: tuple[Server, Proxy]) -> Iterator[Proxy]:
-    yield both[1]
-    both[1].calm()
+from .test_cut import each_fault, meet_faults
+from .test_memory import CROWD, TURNS, at_server, crowd, join
 
 
 @pytest.mark.slow
 def test_they_add_up_although_replies_are_lost(proxy: Proxy, log: Log) -> None:
     names = ("sem/acquire", "mem/release", "mem/fetch", "GETRANGE", "BLPOP m")
-    proxy.at_random(5, 0.02, *names)
-    turns = 100
-    number, done, processes = crowd(log, 4, turns)
-    assert join(processes) == [0] * 4
+    proxy.at_random(5, 0.005, *names)
+    number, done, processes = crowd(log, CROWD, TURNS)
+    assert join(processes) == [0] * CROWD
     proxy.calm()
     assert proxy.faults > 10
-    assert number.value == 4 * turns
-    assert list(done) == [turns] * 4
+    assert number.value == CROWD * TURNS
+    assert list(done) == [TURNS] * CROWD
 
 
 def in_a_section(numbers: Any) -> None:

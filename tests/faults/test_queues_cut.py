@@ -5,13 +5,13 @@ from __future__ import annotations
 import collections
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.programs import Evidence, Log, meanwhile, program, start, url_of
-from support.proxy import Fault, Proxy, proxied
-from support.servers import Server, eventually, running
+from support.programs import Evidence, Log, meanwhile, start
+from support.proxy import Fault, Proxy
+from support.servers import Server, eventually
 
 import lithops_mp as mp
 from lithops_mp import messages
@@ -19,22 +19,6 @@ from lithops_mp.connection import Client, Listener
 
 from .test_cut import each_fault
 from .test_queues import drain
-
-
-@pytest.fixture(scope="module")
-def both() -> Iterator[tuple[Server, Proxy]]:
-    with (
-        running(tcp=True) as server,
-        proxied(server.settings) as proxy,
-        program(url_of(proxy.settings), HEARTBEAT=0.3, LEASE=5.0),
-    ):
-        yield server, proxy
-
-
-@pytest.fixture
-def proxy(both: tuple[Server, Proxy]) -> Iterator[Proxy]:
-    yield both[1]
-    both[1].calm()
 
 
 @each_fault

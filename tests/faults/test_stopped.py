@@ -19,6 +19,8 @@ import lithops_mp as mp
 from lithops_mp._store import processes, session
 from lithops_mp.errors import LockLost, OwnerDiedWarning
 
+from .frozen import frozen_holder, frozen_waiter, take_over
+
 
 def hold_and_release(log: Log, lock: mp.Lock, go: mp.Event) -> None:
     lock.acquire()
@@ -102,12 +104,8 @@ def test_frozen_holder_loses_the_lock_and_is_told_so(
     evidence: Evidence, log: Log, kind: str
 ) -> None:
     lock, go = getattr(mp, kind)(), mp.Event()
-    holder = start(log, hold_and_release, lock, go)
-    log.wait("holds")
-    evidence.wait_blocked(holder.address)
-    holder.freeze()
-    with pytest.warns(OwnerDiedWarning, match="no sign of life"):
-        lock.acquire()
+    holder = frozen_holder(evidence, log, hold_and_release, lock, go)
+    take_over(lock)
     go.set()
     holder.thaw()
     log.wait("lost")
@@ -120,12 +118,8 @@ def test_frozen_holder_loses_the_lock_and_is_told_so(
 @pytest.mark.parametrize("method", ["wait", "notify", "notify_all"])
 def test_frozen_holder_of_a_condition_is_told_so(evidence: Evidence, log: Log, method: str) -> None:
     condition, go = mp.Condition(), mp.Event()
-    holder = start(log, hold_and_use, condition, go, method)
-    log.wait("holds")
-    evidence.wait_blocked(holder.address)
-    holder.freeze()
-    with pytest.warns(OwnerDiedWarning, match="no sign of life"):
-        condition.acquire()
+    holder = frozen_holder(evidence, log, hold_and_use, condition, go, method)
+    take_over(condition)
     go.set()
     holder.thaw()
     log.wait("lost")
@@ -140,12 +134,8 @@ def test_release_after_a_failed_wait_or_notify_takes_nobodys_lock(
     evidence: Evidence, log: Log, kind: str, method: str
 ) -> None:
     condition, go = mp.Condition(getattr(mp, kind)()), mp.Event()
-    holder = start(log, fail_and_release, condition, go, method)
-    log.wait("holds")
-    evidence.wait_blocked(holder.address)
-    holder.freeze()
-    with pytest.warns(OwnerDiedWarning, match="no sign of life"):
-        condition.acquire()
+    holder = frozen_holder(evidence, log, fail_and_release, condition, go, method)
+    take_over(condition)
     go.set()
     holder.thaw()
     assert holder.join() == 0
@@ -158,12 +148,8 @@ def test_frozen_holder_is_told_so_in_whichever_thread_releases(
     evidence: Evidence, log: Log
 ) -> None:
     lock, go = mp.Lock(), mp.Event()
-    holder = start(log, release_elsewhere, lock, go)
-    log.wait("holds")
-    evidence.wait_blocked(holder.address)
-    holder.freeze()
-    with pytest.warns(OwnerDiedWarning, match="no sign of life"):
-        lock.acquire()
+    holder = frozen_holder(evidence, log, release_elsewhere, lock, go)
+    take_over(lock)
     go.set()
     holder.thaw()
     assert holder.join() == 0
@@ -174,10 +160,7 @@ def test_frozen_holder_is_told_so_in_whichever_thread_releases(
 
 def test_lock_that_nobody_wanted_meanwhile_is_still_ours(evidence: Evidence, log: Log) -> None:
     lock, go = mp.Lock(), mp.Event()
-    holder = start(log, hold_and_release, lock, go)
-    log.wait("holds")
-    evidence.wait_blocked(holder.address)
-    holder.freeze()
+    holder = frozen_holder(evidence, log, hold_and_release, lock, go)
     _wait_for_lapse(evidence, holder.uid)
     go.set()
     holder.thaw()
@@ -189,9 +172,7 @@ def test_lock_that_nobody_wanted_meanwhile_is_still_ours(evidence: Evidence, log
 def test_frozen_waiter_gets_its_turn_when_it_is_back(evidence: Evidence, log: Log) -> None:
     lock = mp.Lock()
     lock.acquire()
-    waiter = start(log, line_up, lock)
-    evidence.wait_in_line(lock, waiter)
-    waiter.freeze()
+    waiter = frozen_waiter(evidence, log, line_up, lock)
     _wait_for_lapse(evidence, waiter.uid)
     lock.release()
     # It was next, but stands still: whoever wants the lock gets it.
@@ -207,9 +188,7 @@ def test_frozen_waiter_gets_its_turn_when_it_is_back(evidence: Evidence, log: Lo
 def test_frozen_waiter_that_nobody_overtakes_has_its_turn(evidence: Evidence, log: Log) -> None:
     lock = mp.Lock()
     lock.acquire()
-    waiter = start(log, line_up, lock)
-    evidence.wait_in_line(lock, waiter)
-    waiter.freeze()
+    waiter = frozen_waiter(evidence, log, line_up, lock)
     lock.release()
     _wait_for_lapse(evidence, waiter.uid)
     waiter.thaw()
@@ -219,9 +198,7 @@ def test_frozen_waiter_that_nobody_overtakes_has_its_turn(evidence: Evidence, lo
 
 def test_frozen_waiter_of_a_semaphore_keeps_its_unit(evidence: Evidence, log: Log) -> None:
     semaphore = mp.Semaphore(0)
-    waiter = start(log, line_up, semaphore)
-    evidence.wait_in_line(semaphore, waiter)
-    waiter.freeze()
+    waiter = frozen_waiter(evidence, log, line_up, semaphore)
     semaphore.release()
     _wait_for_lapse(evidence, waiter.uid)
     assert not semaphore.acquire(block=False)
@@ -233,9 +210,7 @@ def test_frozen_waiter_of_a_semaphore_keeps_its_unit(evidence: Evidence, log: Lo
 
 def test_frozen_waiter_of_a_condition_misses_no_notify(evidence: Evidence, log: Log) -> None:
     condition = mp.Condition()
-    waiter = start(log, take_part, condition)
-    evidence.wait_in_line(condition, waiter)
-    waiter.freeze()
+    waiter = frozen_waiter(evidence, log, take_part, condition)
     with condition:
         condition.notify()
     _wait_for_lapse(evidence, waiter.uid)
@@ -277,9 +252,7 @@ def test_frozen_party_breaks_the_barrier_once_its_lease_is_over(
 def test_frozen_child_is_alive_for_its_parent(evidence: Evidence, log: Log) -> None:
     lock = mp.Lock()
     lock.acquire()
-    child = start(log, line_up, lock)
-    evidence.wait_in_line(lock, child)
-    child.freeze()
+    child = frozen_waiter(evidence, log, line_up, lock)
     _wait_for_lapse(evidence, child.uid)
     assert child.process.is_alive()
     lock.release()
@@ -292,9 +265,7 @@ def test_frozen_function_is_given_up_and_its_target_stopped_when_it_is_back(
 ) -> None:
     lock = mp.Lock()
     lock.acquire()
-    child = start(log, line_up, lock)
-    evidence.wait_in_line(lock, child)
-    child.freeze()
+    child = frozen_waiter(evidence, log, line_up, lock)
     os.kill(child.supervisor, signal.SIGSTOP)
     assert child.join() == -signal.SIGKILL
     os.kill(child.supervisor, signal.SIGCONT)

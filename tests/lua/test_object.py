@@ -103,7 +103,6 @@ FAMILIES = {
     "pipe": (test_pipe.CASES, [HERE, THERE]),
     "mem": (test_mem.CASES, [Ref("mem", REGION), Ref("sem", LOCK)]),
     "dict": (test_dict.CASES, [DICT]),
-    "pool": (test_pool.CASES, [POOL]),
     "list": (test_list.CASES, [LIST]),
 }
 #: What is looked at beside the object itself, or in its place.

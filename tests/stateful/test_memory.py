@@ -22,7 +22,7 @@ from support.servers import eventually
 
 import lithops_mp as mp
 from lithops_mp import memory, protocols
-from lithops_mp._store import families, keys, session
+from lithops_mp._store import families, keys, processes, session
 from lithops_mp._store.client import Client
 from lithops_mp.memory import PAGE, MemKeys, Region
 
@@ -59,7 +59,10 @@ class Stranger:
 
     def __init__(self, name: str, region: Region) -> None:
         self.name = name
-        self.client = Client(session.current().settings, f"{name}.0")
+        mine = session.current()
+        self.client = Client(mine.settings, f"{name}.0")
+        # Whoever waits for it looks now and then whether it is alive.
+        processes.register(self.client, name, "running", mine.ttl, mine.lease, name=name, about={})
         self.lock = region.lock
         self.keys = MemKeys(region.ref.ident, region.lock and region.lock.keys)
         self.size = region.size
@@ -77,13 +80,13 @@ class Stranger:
         assert self.lock
         changes = {self.keys: ranges}
         self.client.run(memory.release(self.lock.keys, self.client, self.fence, changes))
-        self.client.close()
+        self.ends()
 
     def write(self, ranges: list[Any], *, guarded: bool) -> bytes:
         bound = self.keys.guarded_write if guarded else self.keys.write
         seq = self.client.stamp()
         reply: Any = self.client.call(bound, (self.client.id, seq, memory.packed(ranges)))
-        self.client.close()
+        self.ends()
         return bytes(reply)
 
     def dies(self) -> None:
@@ -91,6 +94,10 @@ class Stranger:
         step = families.bury(self.lock.ref, self.name, "killed")
         assert step
         self.client.calls([step])
+        self.ends()
+
+    def ends(self) -> None:
+        processes.forget(self.client, self.name)
         self.client.close()
 
 

@@ -22,6 +22,9 @@ from typing import NoReturn
 from lithops_mp._store.scripts import REGISTRY
 from lithops_mp._store.settings import Settings
 
+from .programs import program, url_of
+from .servers import Server, running
+
 BY_SHA = {found.sha: found for found in REGISTRY.values()}
 
 
@@ -285,3 +288,14 @@ def proxied(upstream: Settings) -> Iterator[Proxy]:
             yield proxy
         finally:
             proxy.close()
+
+
+@contextlib.contextmanager
+def behind_proxy(*, tcp: bool = True) -> Iterator[tuple[Server, Proxy]]:
+    """A server and a proxy before it; this process and its children use the proxy."""
+    with (
+        running(tcp=tcp) as server,
+        proxied(server.settings) as proxy,
+        program(url_of(proxy.settings), HEARTBEAT=0.3, LEASE=5.0),
+    ):
+        yield server, proxy
