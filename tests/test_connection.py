@@ -530,8 +530,9 @@ def test_nothing_is_left_of_pipes(evidence: Evidence, log: Log) -> None:
     del here, there
     gc.collect()
     eventually(lambda: not evidence.object_keys(), "no key")
-    assert threading.active_count() <= before[0]
-    assert len(os.listdir("/proc/self/fd")) <= before[1]
+    # One each would be 30 more; a connection of an earlier test may come or go meanwhile.
+    assert threading.active_count() < before[0] + 5
+    assert len(os.listdir("/proc/self/fd")) < before[1] + 5
 
 
 # -- addresses --

@@ -45,7 +45,8 @@ LATE = {
     ("popen_lithops", "worker"): "text of the function that runs on the far side",
 }
 
-MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
+# An installed package has bench/ in it, which is a program beside it.
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent.name != "_bench")
 
 
 def dotted(path: Path) -> str:
