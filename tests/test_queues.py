@@ -425,6 +425,7 @@ def test_what_a_quick_consumer_has_in_hand_goes_back_when_it_does_something_else
         queue.put(number)
     consumer = start(log, take_and_wait, queue, 50, go)
     log.wait("took", list(range(50)))
+    eventually(lambda: evidence.length(queue) == 1950, "what it does not use")
     assert [queue.get_nowait() for _ in range(50, 2000)] == list(range(50, 2000))
     go.set()
     assert consumer.join() == 0
