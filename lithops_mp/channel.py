@@ -170,7 +170,7 @@ class Channel(Handle):
         end = client.clock() + EAGER
         reply: Any
         try:
-            hint = client.hear(phrases.eager % seq, seq)
+            hint = client.hear(self.keys.eager.script, phrases.eager % seq, seq)
             reply = queueing.heard(client, seq, hint, end)
             if type(reply) is queueing.Taken:
                 assert hint

@@ -122,7 +122,7 @@ class SemLock(Handle):
                 reply = client.call(self.keys.attempt, (client.id, seq))
             elif self._line > 0 and timeout is None:
                 end = client.clock() + EAGER
-                hint = client.hear(phrases.eager % seq, seq)
+                hint = client.hear(self.keys.eager.script, phrases.eager % seq, seq)
                 reply = protocols.told(client, hint, seq, end)
             else:
                 reply = client.request(self.keys.acquire.script, phrases.acquire % seq)

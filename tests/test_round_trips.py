@@ -305,6 +305,30 @@ def test_get_that_waits_takes_one_and_the_first_time_two(
     assert trips == [2, 1, 1]
 
 
+def test_who_listens_is_heard_although_somebody_keeps_flushing_the_scripts(
+    counts: Counts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "EAGER", 60)
+    queue = mp.SimpleQueue()
+    trips: list[int] = []
+    turn = threading.Semaphore(0)
+
+    def several() -> None:
+        for _ in range(3):
+            turn.acquire()
+            trips.append(_trips(queue.get))
+
+    waiters = keys.waiters(queue._channel.ref.ident)
+    with meanwhile(several):
+        for number in range(3):
+            counts.server.command("SCRIPT", "FLUSH")
+            turn.release()
+            eventually(lambda: counts.server.command("LLEN", waiters), "a line")
+            queue.put(number)
+            eventually(lambda n=number: len(trips) > n, "what was put")
+    assert trips == [3, 1, 1]  # the first one found the script missing, and did not listen
+
+
 def test_put_that_waits_takes_one_and_a_wake_up(counts: Counts) -> None:
     queue = mp.Queue(1)
     queue.put(1)

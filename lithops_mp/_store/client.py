@@ -25,7 +25,7 @@ from redis.exceptions import (
 )
 
 from .commands import Block, Call, Command, Watch
-from .scripts import Argument, Bound, Script, command, pack
+from .scripts import NO_REPLY, Argument, Bound, Script, command, pack
 from .settings import Settings, translate
 from .wire import Wire
 
@@ -41,6 +41,10 @@ BLOCK_LIMIT = 5.0
 # Seconds that a wait listens before it asks again and blocks. Short, since nobody hears of
 # a script that is missing; the next wait is as long as any.
 EAGER = 0.25
+
+# So many of those requests carry the script's text after one was missing: who flushes the
+# scripts may do so again, and each that is lost costs EAGER.
+IN_FULL = 100
 
 # A hint is split at most so often: a message in it may have any byte.
 HINT_WORDS = 3
@@ -105,6 +109,7 @@ class Client:
         self.wake: int | None = None
         self._seq = 0
         self._lost = False
+        self._in_full = 0  # requests to come that carry their script's text
         self._ear: Wire | None = None  # where hints are heard of
         self._connection = self._open()
 
@@ -150,14 +155,14 @@ class Client:
         """The reply to a request that met with an error."""
         try:
             if isinstance(error, NoScriptError):
-                return self._exchange(_in_full(packet, script))
+                return self._reload(packet, script)
         except RedisError as again:
             error = again
         if isinstance(error, _BROKEN):
             return self._persist([packet], [script], error)[0]
         raise translate(error, self.settings) from None
 
-    def hear(self, packet: bytes, seq: bytes) -> Reply | None:
+    def hear(self, script: Script, packet: bytes, seq: bytes) -> Reply | None:
         """Run a script that answers by a hint alone, now or later, and listen for that.
 
         ``packet`` is NO_REPLY and the packed script: one round trip, and one wake-up,
@@ -169,6 +174,9 @@ class Client:
         self.busy += 1
         try:
             ear = self._ear or self._subscribe()
+            if self._in_full:
+                self._in_full -= 1
+                packet = NO_REPLY + _in_full(packet[len(NO_REPLY) :], script)
             self._connection.send(packet)
             while (message := ear.listen()) is not None:
                 words: Reply = message.split(b"\x1f", HINT_WORDS)
@@ -447,8 +455,13 @@ class Client:
             raise failed
         for i, reply in enumerate(replies):
             if reply is NoScriptError:
-                replies[i] = self._exchange(_in_full(packets[i], scripts[i]))
+                replies[i] = self._reload(packets[i], scripts[i])
         return replies
+
+    def _reload(self, packet: bytes, script: Script) -> Any:
+        """The reply to a request whose script the server does not have."""
+        self._in_full = IN_FULL
+        return self._exchange(_in_full(packet, script))
 
     def _persist(self, packets: list[Any], scripts: list[Script], error: RedisError) -> list[Any]:
         """Send the same requests again on new connections until answered or out of time."""

@@ -36,6 +36,8 @@ class Script(Program):
         environ["TMPDIR"] = str(folder / "tmp")
         environ["PYTHONPATH"] = str(Path(mp.__file__).parents[1])
         environ["PYTHONFAULTHANDLER"] = "1"
+        # With it a line is written in pieces, and lines of two processes mix.
+        environ.pop("PYTHONUNBUFFERED", None)
         if server:
             environ[URL_VARIABLE] = url_of(server.settings)
         options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, **options}
