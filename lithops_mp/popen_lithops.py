@@ -416,7 +416,7 @@ class Listener:
         found = processes.status(client, child.uid)
         if found.word == "ENDED":
             # Its supervisor, if it had one, may have died before it acted on that.
-            why = f"{child.name}, which ended with exit code {found.value}"
+            why = f"{child.name}, which {processes.fate(found.value)}"
             ttl = self.session.ttl
             processes.close(client, child.uid, ttl, why if found.value else "")
             # By way of the inbox, so that its last output comes before its end.

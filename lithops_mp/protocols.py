@@ -22,8 +22,9 @@ from typing import Any, NamedTuple, Protocol
 from ._store import keys
 from ._store.client import EAGER
 from ._store.commands import Block, Call, Command, Watch
+from ._store.processes import fate
 from ._store.replies import fault
-from ._store.scripts import NO_REPLY, Bound, script
+from ._store.scripts import Bound, script
 from .errors import LockLost, ObjectExpired, VersionMismatch
 
 # Seconds between two looks at the state by a waiter. Only lost hints and dead
@@ -91,7 +92,7 @@ def obituary(process: str) -> Steps:
         silence = int(reply[1]) / 1000
         return f"{reply[2].decode()}, which has given no sign of life for {silence:.0f} s"
     if word == b"ENDED":
-        return f"{reply[2].decode()}, which ended with exit code {reply[1].decode()}"
+        return f"{reply[2].decode()}, which {fate(int(reply[1]))}"
     return None
 
 
@@ -188,7 +189,7 @@ class Phrases:
         #: Of :func:`acquire`; for its seq.
         self.acquire = escaped(sem.acquire.given(client).head) + SEQ
         #: Of :func:`acquire_eager`, whose second step is to listen; for its seq.
-        self.eager = NO_REPLY + escaped(sem.eager.given(client).head) + SEQ
+        self.eager = escaped(sem.eager.given(client).head) + SEQ
         #: Of :func:`release`; for its seq, and the length and digits of the fence.
         self.release = escaped(sem.release.given(client).head) + SEQ + b"$%d\r\n%b\r\n"
 
@@ -460,27 +461,47 @@ class Passage(NamedTuple):
 
 def barrier_wait(barrier: BarrierKeys, me: Me, has_action: bool, timeout: float | None) -> Steps:
     """Arrive and wait for the others: a :class:`Passage`."""
-    seq = me.stamp()
+    deadline = None if timeout is None else me.clock() + timeout
+    return (yield from barrier_wait_on(barrier, me, me.stamp(), has_action, None, deadline))
+
+
+def barrier_wait_eager(barrier: BarrierKeys, me: Me, has_action: bool) -> Steps:
+    """:func:`barrier_wait` that listens for the others at once, as :func:`acquire_eager` does."""
+    seq, end = me.stamp(), me.clock() + EAGER
+    reply: Any
+    try:
+        yield Call(barrier.arrive, (int(has_action), 1, me.id, seq, 0))
+        hint = yield Block(keys.mailbox(barrier.ident, me.id), EAGER)
+        reply = told(me, hint, seq, end)
+    except BaseException as error:
+        reply = error
+    return (yield from barrier_wait_on(barrier, me, seq, has_action, reply, None))
+
+
+def barrier_wait_on(
+    barrier: BarrierKeys, me: Me, seq: bytes, has_action: bool, reply: Any, deadline: float | None
+) -> Steps:
+    """:func:`barrier_wait` from the answer on, or from what kept it away; None: ask for it."""
     ticket = f"{me.id}:{seq.decode()}"
     mailbox = keys.mailbox(barrier.ident, me.id)
-    deadline = None if timeout is None else me.clock() + timeout
     looks = 0
     try:
+        if isinstance(reply, BaseException):
+            raise reply
         while True:
-            reply = yield Call(barrier.arrive, (me.id, seq, int(has_action), looks))
+            if reply is None:
+                reply = yield Call(barrier.arrive, (int(has_action), 0, me.id, seq, looks))
             if reply[0] == b"WAITING":
                 looks += 1
                 if reply[1].decode() != ticket:
                     yield from _break_for_the_dead(barrier, reply[1])
-                hint = yield from hear(mailbox, seq, seconds_left(me, deadline), me)
-                if hint:
-                    reply = hint
-                elif deadline is not None and me.clock() >= deadline:
+                reply = yield from hear(mailbox, seq, seconds_left(me, deadline), me)
+                if reply is None and deadline is not None and me.clock() >= deadline:
                     reply = yield Call(barrier.expire, (me.id, seq, 0))
                     if reply[0] == b"WAITING":
-                        deadline = None
-                        continue
-                else:
+                        deadline = reply = None
+                if reply is None or reply[0] == b"ASK":
+                    reply = None
                     continue
             if reply[0] in (b"FORGOTTEN", b"BROKEN"):
                 return Passage("BROKEN", -1, ticket)

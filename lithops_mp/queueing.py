@@ -15,7 +15,7 @@ from ._store import keys
 from ._store.commands import Call, Watch
 from ._store.families import Ref
 from ._store.replies import fault
-from ._store.scripts import NO_REPLY, Argument, Bound, pack
+from ._store.scripts import Argument, Bound, pack
 from .errors import ObjectExpired, VersionMismatch
 from .protocols import SEQ, Me, Steps, escaped, hear, insist, overslept, seconds_left
 
@@ -76,7 +76,7 @@ class Phrases:
     def __init__(self, queue: QueueKeys, target: QueueKeys, client: str) -> None:
         self.client = client
         #: A get with its wait; for its seq.
-        self.eager = b"".join((NO_REPLY, escaped(queue.eager.given(client).head), SEQ, pack(1)))
+        self.eager = escaped(queue.eager.given(client).head) + SEQ + pack(1)
         #: Put one small message; for the seq, the element's length, the message.
         self.put = escaped(target.put.given(client).head) + SEQ + pack(1) + _ELEMENT + pack(b"")
 

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import config, memory, protocols
-from ._store.client import EAGER
+from ._store.client import EAGER, Client
 from ._store.commands import Call
 from ._store.families import Ref
 from ._store.replies import fault
@@ -488,8 +488,9 @@ class _BarrierHandle(Handle):
 class Barrier(threading.Barrier):
     """A meeting point for ``parties`` processes or threads.
 
-    ``wait`` takes one round trip and a wake-up. A time-out, ``abort``, an action
-    that fails, or the death of a process that is waiting breaks it for everyone.
+    ``wait`` takes one round trip in which the others' arrival is heard of, and two more
+    with a time limit or if they take long. A time-out, ``abort``, an action that fails,
+    or the death of a process that is waiting breaks it for everyone.
     """
 
     def __init__(
@@ -503,7 +504,7 @@ class Barrier(threading.Barrier):
         if parties < 1:
             raise ValueError("parties must be > 0")
         ref = current().create(
-            _BarrierHandle.family, {"parties": parties, "phase": "filling", "actor": "", "n": 0}
+            _BarrierHandle.family, {"parties": parties, "phase": "filling", "actor": ""}
         )
         self.__setstate__((parties, action, timeout, _BarrierHandle(ref)))
 
@@ -522,10 +523,11 @@ class Barrier(threading.Barrier):
         client = current().client
         if timeout is None:
             timeout = self._timeout
-        keys = self._handle.keys
-        passage = client.run(
-            protocols.barrier_wait(keys, client, self._action is not None, timeout)
-        )
+        keys, has_action = self._handle.keys, self._action is not None
+        if timeout is None:
+            passage = self._meet(client, has_action)
+        else:
+            passage = client.run(protocols.barrier_wait(keys, client, has_action, timeout))
         if passage.word == "ACT":
             try:
                 if self._action:
@@ -538,6 +540,22 @@ class Barrier(threading.Barrier):
         elif passage.word == "BROKEN":
             raise threading.BrokenBarrierError
         return int(passage.place)
+
+    def _meet(self, client: Client, has_action: bool) -> protocols.Passage:
+        """``protocols.barrier_wait_eager``, with the listening done by the client."""
+        keys, seq = self._handle.keys, client.stamp()
+        end = client.clock() + EAGER
+        reply: Any
+        try:
+            arrive = keys.arrive.pack((int(has_action), 1, client.id, seq, 0))
+            reply = protocols.told(client, client.hear(keys.arrive.script, arrive, seq), seq, end)
+            if reply and reply[0] == b"PASSED":
+                return protocols.Passage("PASSED", int(reply[1]), "")
+        except BaseException as error:
+            reply = error
+        steps = protocols.barrier_wait_on(keys, client, seq, has_action, reply, None)
+        passage: protocols.Passage = client.run(steps)
+        return passage
 
     def __repr__(self) -> str:
         try:

@@ -316,7 +316,7 @@ class Supervisor:
 
     def _end(self, code: int) -> None:
         self._drain()
-        why = f"{self.spec['name']}, which {_describe(code)}"
+        why = f"{self.spec['name']}, which {processes.fate(code)}"
         code = processes.finish(self.client, self.uid, code, why, self.ledger.dump())
         # Before the parent hears of it: after a join, nothing is held any more.
         rest = processes.bury(self.client, self.uid, self.ttl, why if code else "")
@@ -337,15 +337,6 @@ class Supervisor:
                 quiet = time.monotonic()
             if self.outputs:
                 self._wait([], 0.05 if self.blocked else GRACE)
-
-
-def _describe(code: int) -> str:
-    if code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"
 
 
 def _die_with(supervisor: int) -> None:

@@ -207,15 +207,27 @@ def test_event_wait_takes_one_and_a_wake_up(counts: Counts) -> None:
     assert counts.at_server() - before == 3
 
 
-def test_barrier_takes_one_and_a_wake_up(counts: Counts) -> None:
+def test_barrier_takes_one_with_the_wake_up(
+    counts: Counts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "EAGER", 60)
+    barrier = mp.Barrier(2)
+    trips: list[int] = []
+    with meanwhile(lambda: trips.append(_trips(barrier.wait))):
+        eventually(lambda: barrier.n_waiting == 1, "the first")
+        assert counts.of(barrier.wait)[0] == 1
+    assert trips == [1]
+
+
+def test_barrier_for_which_others_come_late_takes_two_and_a_wake_up(counts: Counts) -> None:
     barrier = mp.Barrier(2)
     trips: list[int] = []
     before = counts.at_server()
     with meanwhile(lambda: trips.append(_trips(barrier.wait))):
         _wait_blocked(counts)
         assert counts.of(barrier.wait)[0] == 1
-    assert trips == [2]
-    assert counts.at_server() - before == 3
+    assert trips == [3]
+    assert counts.at_server() - before == 4
 
 
 # -- messages --

@@ -165,8 +165,8 @@ class Client:
     def hear(self, script: Script, packet: bytes, seq: bytes) -> Reply | None:
         """Run a script that answers by a hint alone, now or later, and listen for that.
 
-        ``packet`` is NO_REPLY and the packed script: one round trip, and one wake-up,
-        where the script's own answer would be another. The hint's words, or None if
+        One round trip, and one wake-up, where the script's own reply would be another:
+        it is not even sent. The hint's words, or None if
         none came for EAGER seconds, or anything went wrong (nobody hears that a script
         is missing): asking again shows what.
         """
@@ -176,8 +176,8 @@ class Client:
             ear = self._ear or self._subscribe()
             if self._in_full:
                 self._in_full -= 1
-                packet = NO_REPLY + _in_full(packet[len(NO_REPLY) :], script)
-            self._connection.send(packet)
+                packet = _in_full(packet, script)
+            self._connection.send(NO_REPLY + packet)
             while (message := ear.listen()) is not None:
                 words: Reply = message.split(b"\x1f", HINT_WORDS)
                 if words[0] == seq:  # and not of a wait that was given up

@@ -8,6 +8,7 @@ stopped. All functions may be repeated, and run from several places at once.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -105,6 +106,16 @@ def let_go(client: Client, steps: list[Step]) -> None:
     """Carry out steps after which objects may be gone, and let go of what those held."""
     while steps:
         steps = families.free(client.calls(steps))
+
+
+def fate(code: int) -> str:
+    """How a process ended, in words."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"
 
 
 def finish(client: Client, uid: str, code: int, why: str, seen: bytes = b"") -> int:

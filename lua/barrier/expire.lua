@@ -5,7 +5,7 @@
 -- so a time-out then waits for its end, as in CPython; an interrupted party
 -- breaks the barrier even then.
 -- KEYS[1] state     hash
--- KEYS[2] waiters   sorted set: ticket -> order of arrival
+-- KEYS[2] waiters   list of tickets, first come first
 -- ARGV[1] client    process.slot
 -- ARGV[2] seq       of the arrival that is given up
 -- ARGV[3] force     1 if the party was interrupted
@@ -24,6 +24,6 @@ if again and again[1] ~= 'WAITING' and again[1] ~= 'ACT' then return again end
 local outcome = again and replayed(s[4], seq)
 if outcome and (outcome[1] ~= 'ACT' or force == '0') then return outcome end
 if s[2] == 'action' and force == '0' then return {'WAITING'} end
-if redis.call('ZSCORE', waiters, client .. ':' .. seq) then smash(state, waiters, 'broken') end
+if place_of(waiters, client .. ':' .. seq) then smash(state, waiters, 'broken') end
 redis.call('HSET', state, mine, record(seq, {'BROKEN'}))
 return {'BROKEN'}

@@ -2,7 +2,7 @@
 -- @version 1
 -- The action has run: let everyone through.
 -- KEYS[1] state     hash
--- KEYS[2] waiters   sorted set: ticket -> order of arrival
+-- KEYS[2] waiters   list of tickets, first come first
 -- ARGV[1] client    process.slot
 -- ARGV[2] seq       number of this request
 -- ARGV[3] ticket    that was told to run the action
@@ -21,7 +21,7 @@ if again then return again end
 local reply = {'BROKEN'}
 if s[3] == 'action' and s[4] == ticket then
   reply = {'PASSED', tostring(s[2] - 1)}
-  open(state, waiters, tonumber(s[2]), true)
+  open(state, waiters, tonumber(s[2]), true, ticket)
 end
 redis.call('HSET', state, mine, record(seq, reply))
 return reply

@@ -3,7 +3,7 @@
 -- Break the barrier for everyone (abort, a failed action), or reset it, which
 -- breaks it for those who wait and leaves it usable.
 -- KEYS[1] state     hash
--- KEYS[2] waiters   sorted set: ticket -> order of arrival
+-- KEYS[2] waiters   list of tickets, first come first
 -- ARGV[1] client    process.slot
 -- ARGV[2] seq       number of the request
 -- ARGV[3] phase     broken, or filling for a reset

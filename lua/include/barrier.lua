@@ -1,35 +1,43 @@
 -- How a generation of a barrier ends: each party that waits finds its outcome
--- in the state under its client, and a hint in its mailbox.
-local function tell(state, ticket, reply)
-  redis.call('HSET', state, 'o:' .. client_of(ticket), record(seq_of(ticket), reply))
-  post(state, ticket, reply)
+-- in the state under its client, and a hint where it waits for one. `caller`
+-- is a ticket that needs none: the script's own answer says it.
+local function tell(state, places, caller, outcome)
+  local fields = {}
+  -- Bounded by those who wait; a call takes some thousand words at most.
+  for i, place in ipairs(places) do
+    local reply = outcome(i)
+    fields[#fields + 1] = 'o:' .. client_of(place)
+    fields[#fields + 1] = record(seq_of(place), reply)
+    if ticket_of(place) ~= caller then post(state, place, reply) end
+    if #fields == 1000 or i == #places then
+      redis.call('HSET', state, unpack(fields))
+      fields = {}
+    end
+  end
 end
 -- Let the oldest `parties` tickets through. Those that came while the action
 -- ran belong to the next generation; if it is complete too, it goes through as
 -- well, or its last ticket is told to run the action.
-local function open(state, waiters, parties, has_action)
+local function open(state, waiters, parties, has_action, caller)
   redis.call('HSET', state, 'phase', 'filling', 'actor', '')
-  local left = redis.call('ZCARD', waiters)
+  local function passed(i) return {'PASSED', tostring(i - 1)} end
   -- Bounded by the tickets: each round removes `parties` of them.
-  while left >= parties do
-    local head = redis.call('ZPOPMIN', waiters, parties)
-    for i = 1, #head, 2 do
-      tell(state, head[i], {'PASSED', tostring((i - 1) / 2)})
-    end
-    left = left - parties
-    if left >= parties and has_action then
-      local last = redis.call('ZRANGE', waiters, parties - 1, parties - 1)[1]
-      redis.call('HSET', state, 'phase', 'action', 'actor', last)
-      tell(state, last, {'ACT', tostring(parties - 1)})
+  while redis.call('LLEN', waiters) >= parties do
+    tell(state, redis.call('LPOP', waiters, parties), caller, passed)
+    local last = has_action and redis.call('LINDEX', waiters, parties - 1)
+    if last then
+      redis.call('HSET', state, 'phase', 'action', 'actor', ticket_of(last))
+      tell(state, {last}, caller, function() return {'ACT', tostring(parties - 1)} end)
       return
     end
   end
 end
 local function smash(state, waiters, phase)
   redis.call('HSET', state, 'phase', phase, 'actor', '')
-  -- Bounded by the tickets: each is told once.
-  for _, ticket in ipairs(redis.call('ZRANGE', waiters, 0, -1)) do
-    tell(state, ticket, {'BROKEN'})
-  end
+  tell(state, redis.call('LRANGE', waiters, 0, -1), nil, function() return {'BROKEN'} end)
   redis.call('DEL', waiters)
+end
+-- The place of a ticket in the line, from 0; nil if it is not there.
+local function place_of(waiters, ticket)
+  return redis.call('LPOS', waiters, ticket) or redis.call('LPOS', waiters, '~' .. ticket)
 end

@@ -18,7 +18,7 @@ end
 local function hand_over(state, waiters, exclusive, died)
   local place = redis.call('LPOP', waiters)
   if not place then return false end
-  local ticket = string.match(place, '^~?(.+)')
+  local ticket = ticket_of(place)
   local fence = redis.call('HINCRBY', state, 'fence', 1)
   if exclusive then
     redis.call('HSET', state, 'owner', ticket)

@@ -4,6 +4,7 @@
 -- passed in: only the state knows who is next. It carries the object's hash
 -- tag, so it is in the same slot.
 local MAILBOX_MS = 60000
+local function ticket_of(place) return string.match(place, '^~?(.+)') end
 local function client_of(ticket) return string.match(ticket, '^~?([^:]+)') end
 local function seq_of(ticket) return string.match(ticket, '^[^:]+:(%d+)') end
 local function process_of(ticket) return string.match(ticket, '^[!~]?([^.]+)') end

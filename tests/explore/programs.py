@@ -42,7 +42,7 @@ def make_event() -> list[Step]:
 
 
 def make_barrier(parties: int) -> list[Step]:
-    fields = {"parties": parties, "phase": "filling", "actor": "", "n": 0}
+    fields = {"parties": parties, "phase": "filling", "actor": ""}
     return [families.create(Ref("barrier", BARRIER), TTL, "main", fields)]
 
 
@@ -358,7 +358,11 @@ def watcher(timeout: float | None = None, sure: tuple[str, ...] = ()) -> Program
 
 
 def party(
-    rounds: int = 1, action: bool = False, timeout: float | None = None, fails: bool = False
+    rounds: int = 1,
+    action: bool = False,
+    timeout: float | None = None,
+    fails: bool = False,
+    eager: bool = False,
 ) -> Program:
     """Meet the others ``rounds`` times; how each time ended."""
     barrier = BarrierKeys(BARRIER)
@@ -366,7 +370,11 @@ def party(
     def program(me: Me) -> Run:
         results: list[tuple[str, int]] = []
         for number in range(rounds):
-            word, index, ticket = yield from protocols.barrier_wait(barrier, me, action, timeout)
+            if eager:
+                passage = yield from protocols.barrier_wait_eager(barrier, me, action)
+            else:
+                passage = yield from protocols.barrier_wait(barrier, me, action, timeout)
+            word, index, ticket = passage
             if word == "ACT":
                 word = yield from acting(barrier, me, ticket, number, fails)
             elif word == "PASSED" and action and ((yield Get("acted")) or 0) <= number:

@@ -296,7 +296,7 @@ class BarrierRules(Rules):
         s = state.hash(self.key)
         if not s:
             return "the state is gone"
-        waiting = state.zset(self.waiters)
+        waiting = state.line(self.waiters)
         if s["phase"] == "filling" and len(waiting) >= self.parties:
             return f"I9: {waiting} wait for {self.parties}"
         if s["phase"] == "broken" and waiting:
@@ -332,13 +332,17 @@ class BarrierRules(Rules):
         return None
 
     def may_wait(self, world: World, client: int) -> bool:
-        """For a party that died, or was interrupted, before it came."""
-        waiting = world.state.zset(self.waiters)
+        """For a party that died, or was interrupted, before it came, or that is one too many.
+
+        Who is taken for dead itself is looked after by the others, and need not be.
+        """
+        mine = process_of(world.seats[client].node.client)
+        waiting = world.state.line(self.waiters)
         s = world.state.hash(self.key)
-        missing = bool(world.dead) or any(seat.node.error for seat in world.seats)
+        missing = self.crowd or bool(world.dead) or any(seat.node.error for seat in world.seats)
         return (
             missing
-            and "barrier_wait" in world.seats[client].node.waiting
+            and "barrier_wait_on" in world.seats[client].node.waiting
             and s["phase"] == "filling"
-            and not any(process_of(ticket) in world.dead for ticket in waiting)
+            and not ({process_of(ticket) for ticket in waiting} - {mine}) & world.dead
         )

@@ -21,13 +21,27 @@ SCENARIOS = {
     "two, an action, Ctrl-C, two faults": on_barrier(
         *[party(**HASTY)] * 2, parties=2, faults=ALL, budget=2
     ),
+    "two, twice, who listen": on_barrier(*[party(rounds=2, eager=True)] * 2, parties=2),
+    "two, twice, an action, who listen": on_barrier(
+        *[party(rounds=2, action=True, eager=True)] * 2, parties=2
+    ),
+    "two, one of whom listens, Ctrl-C, two faults": on_barrier(
+        party(action=True, eager=True), party(**HASTY), parties=2, faults=ALL, budget=2
+    ),
     "three": on_barrier(*[party()] * 3, parties=3, faults=ALL),
+    "three who listen": on_barrier(*[party(eager=True)] * 3, parties=3, faults=ALL),
     "three, an action, a time limit": on_barrier(*[party(**HASTY)] * 3, parties=3, faults=ALL),
     "two and an abort": on_barrier(
         *[party(timeout=1.0)] * 2, smasher("broken"), parties=2, faults=ALL
     ),
     "two and a reset": on_barrier(*[party(**HASTY)] * 2, smasher("filling"), parties=2, faults=ALL),
+    "two who listen and an abort": on_barrier(
+        *[party(eager=True)] * 2, smasher("broken"), parties=2, faults=ALL
+    ),
     "three that meet in twos": on_barrier(*[party(timeout=1.0)] * 3, parties=2, crowd=True),
+    "three that meet in twos, an action, who listen": on_barrier(
+        *[party(action=True, eager=True)] * 3, parties=2, crowd=True
+    ),
 }
 
 

@@ -11,8 +11,8 @@ from .play import BARRIER, Case, Run, barrier, check, number, play, run, unprodu
 STATE, WAITERS = keys.state(BARRIER), keys.waiters(BARRIER)
 
 
-def arrive(client: str, seq: int, action: int = 0, look: int = 0) -> Run:
-    return run("barrier/arrive", client=client, seq=seq, action=action, look=look)
+def arrive(client: str, seq: int, action: int = 0, look: int = 0, listen: int = 0) -> Run:
+    return run("barrier/arrive", action=action, listen=listen, client=client, seq=seq, look=look)
 
 
 def expire(client: str, seq: int, force: int = 0) -> Run:
@@ -99,7 +99,7 @@ def test_a_dead_party_breaks_the_barrier_for_those_who_wait(machine):
 def test_those_who_come_during_the_action_are_the_next_generation(machine):
     _, state = play(machine, *ACTING, arrive("C.0", 1, 1), opened("B.0", 2, B1))
     assert state.hash(STATE)["phase"] == "filling"
-    assert [t.partition(":")[0] for t in state.zset(WAITERS)] == ["C.0"]
+    assert [t.partition(":")[0] for t in state.list(WAITERS)] == ["C.0"]
     assert play(machine, arrive("A.0", 1, 1), state=state)[0] == "PASSED 0"
 
 
@@ -110,3 +110,36 @@ def test_every_waiter_is_looked_after_in_turn(machine):
         for look in range(3)
     }
     assert suspects == {"A", "B", "C"}
+
+
+# -- who listens --
+
+
+def hints(state, client: str) -> tuple[str, ...]:
+    return tuple(
+        h.replace("\x1f", " ") for h in state.content.get(keys.mailbox(BARRIER, client), ())
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "action", "said"),
+    [(ONE, 0, "PASSED 1"), (ONE, 1, "ACT 1"), (BROKEN, 0, "BROKEN"), ([], 0, "ASK")],
+)
+def test_who_listens_has_what_is_answered_at_once_as_a_hint_too(machine, before, action, said):
+    reply, state = play(machine, *before, arrive("B.0", 1, action, listen=1))
+    assert hints(state, "B.0") == (f"{number(1)} {said}",)
+    assert reply == ("GONE" if said == "ASK" else said)
+
+
+def test_who_asks_has_no_hint(machine):
+    _, state = play(machine, *ONE, arrive("B.0", 1))
+    assert hints(state, "A.0") == (f"{number(1)} PASSED 0",)
+    assert hints(state, "B.0") == ()
+
+
+def test_who_asks_listens_no_longer(machine):
+    _, state = play(machine, *barrier(2), arrive("A.0", 1, listen=1))
+    # The last is a late copy of the first request.
+    for listen, place in (1, f"~{A1}"), (0, A1), (1, A1):
+        reply, state = play(machine, arrive("A.0", 1, listen=listen), state=state)
+        assert (reply, state.list(WAITERS)) == (f"WAITING {A1}", [place])
