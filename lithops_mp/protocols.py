@@ -309,12 +309,35 @@ def cond_wait(cond: CondKeys, me: Me, fence: int, timeout: float | None) -> Step
     The lock is held again in any case, as CPython's ``finally`` has it; what
     interrupted the wait is the third item, for the caller to raise.
     """
-    lock, seq = cond.lock, me.stamp()
     deadline = None if timeout is None else me.clock() + timeout
-    mailbox = keys.mailbox(lock.ident, me.id)
-    ask = Call(cond.wait, (me.id, seq, fence, cond.name))
+    return (yield from cond_wait_on(cond, me, me.stamp(), fence, None, deadline))
+
+
+def cond_wait_eager(cond: CondKeys, me: Me, fence: int) -> Steps:
+    """:func:`cond_wait` that listens for the notify at once, as :func:`acquire_eager` does."""
+    seq, end = me.stamp(), me.clock() + EAGER
+    reply: Any
     try:
-        reply = yield ask
+        yield Call(cond.wait, (me.id, seq, fence, cond.name, 1))
+        hint = yield Block(keys.mailbox(cond.lock.ident, me.id), EAGER)
+        reply = told(me, hint, seq, end)
+    except BaseException as error:
+        reply = error
+    return (yield from cond_wait_on(cond, me, seq, fence, reply, None))
+
+
+def cond_wait_on(
+    cond: CondKeys, me: Me, seq: bytes, fence: int, reply: Any, deadline: float | None
+) -> Steps:
+    """:func:`cond_wait` from the answer on, or from what kept it away; None: ask for it."""
+    lock = cond.lock
+    mailbox = keys.mailbox(lock.ident, me.id)
+    ask = Call(cond.wait, (me.id, seq, fence, cond.name, 0))
+    try:
+        if isinstance(reply, BaseException):
+            raise reply
+        if reply is None:
+            reply = yield ask
         # Not only WAITING: a request that had to be sent again tells how things stand.
         if reply[0] not in (b"WAITING", b"QUEUED", b"ACQUIRED", b"FORGOTTEN"):
             raise fault(reply, "condition")
@@ -322,7 +345,7 @@ def cond_wait(cond: CondKeys, me: Me, fence: int, timeout: float | None) -> Step
             if deadline is not None and me.clock() >= deadline:
                 return (yield from _leave(cond, me, seq, None))
             hint = yield from hear(mailbox, seq, seconds_left(me, deadline), me)
-            if hint:
+            if hint and hint[0] == b"ACQUIRED":
                 return True, granted(hint), None
             if len(reply) > 1:
                 yield from unseat_the_dead(cond.lock, reply[1], reply[2])
@@ -367,7 +390,7 @@ def _get_back(
             raise fault(reply, "condition")
         try:
             hint = yield from hear(mailbox, seq, SAFETY, me)
-            if hint:
+            if hint and hint[0] == b"ACQUIRED":
                 return notified, granted(hint), error
             yield from unseat_the_dead(cond.lock, reply[1], reply[2])
         except (ProcessError, GeneratorExit):

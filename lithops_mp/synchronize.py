@@ -370,10 +370,10 @@ class _Zero:
 class Condition(_mp.Condition):
     """A condition variable.
 
-    ``wait`` takes two round trips, of which one is the wake-up: a notified waiter
-    wakes once, holding the lock already. If a notified process turns out to be
-    dead, the next waiter is woken in its place, so a wake-up may be spurious, but
-    none is missed.
+    ``wait`` takes one round trip in which the notify is heard of, and two more if that
+    takes long; with a time limit it takes two. A notified waiter wakes once, holding the
+    lock already. If a notified process turns out to be dead, the next waiter is woken in
+    its place, so a wake-up may be spurious, but none is missed.
     """
 
     # What CPython's repr and its tests read; a waiter is in one place at a time.
@@ -408,9 +408,13 @@ class Condition(_mp.Condition):
         depth, fence = semlock._depth, semlock.fence
         semlock.forget()
         client = current().client
-        steps = protocols.cond_wait(self._sleeping_count.keys, client, fence, timeout)
+        keys = self._sleeping_count.keys
         try:
-            notified, grant, interrupt = client.run(steps)
+            if timeout is None:
+                notified, grant, interrupt = self._listen(client, fence)
+            else:
+                steps = protocols.cond_wait(keys, client, fence, timeout)
+                notified, grant, interrupt = client.run(steps)
         except BaseException:
             # For the caller's release, which is to find out about the same fence.
             semlock._take(fence, depth)
@@ -421,6 +425,22 @@ class Condition(_mp.Condition):
         if interrupt:
             raise interrupt
         return bool(notified)
+
+    def _listen(self, client: Client, fence: int) -> tuple[bool, protocols.Grant, Any]:
+        """``protocols.cond_wait_eager``, with the listening done by the client."""
+        keys, seq = self._sleeping_count.keys, client.stamp()
+        end = client.clock() + EAGER
+        reply: Any
+        try:
+            wait = keys.wait.pack((client.id, seq, fence, keys.name, 1))
+            reply = protocols.told(client, client.hear(keys.wait.script, wait, seq), seq, end)
+            if reply and reply[0] == b"ACQUIRED":
+                return True, protocols.granted(reply), None
+        except BaseException as error:
+            reply = error
+        steps = protocols.cond_wait_on(keys, client, seq, fence, reply, None)
+        result: tuple[bool, protocols.Grant, Any] = client.run(steps)
+        return result
 
     def notify(self, n: int = 1) -> None:
         """Wake up to ``n`` waiters, those who came first; one round trip."""
@@ -489,7 +509,7 @@ class Barrier(threading.Barrier):
     """A meeting point for ``parties`` processes or threads.
 
     ``wait`` takes one round trip in which the others' arrival is heard of, and two more
-    with a time limit or if they take long. A time-out, ``abort``, an action that fails,
+    if they take long; with a time limit it takes two. A time-out, ``abort``, an action that fails,
     or the death of a process that is waiting breaks it for everyone.
     """
 

@@ -172,7 +172,26 @@ def test_semaphore_handed_over_takes_an_acknowledgement_more(counts: Counts) -> 
     assert trips == [3]
 
 
-def test_condition_wait_takes_two_of_which_one_is_the_wake_up(counts: Counts) -> None:
+def test_condition_wait_takes_one_with_the_wake_up(
+    counts: Counts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "EAGER", 60)
+    condition = mp.Condition(mp.Lock())
+    trips: list[int] = []
+
+    def wait() -> None:
+        with condition:
+            trips.append(_trips(condition.wait))
+
+    with meanwhile(wait):
+        line = keys.waiters(condition._sleeping_count.ref.ident)
+        eventually(lambda: counts.server.command("LLEN", line), "a waiter")
+        with condition:
+            assert counts.of(condition.notify) == (1, 1)
+    assert trips == [1]
+
+
+def test_condition_wait_that_takes_long_takes_two_and_the_wake_up(counts: Counts) -> None:
     condition = mp.Condition(mp.Lock())
     trips: list[int] = []
 
@@ -184,7 +203,7 @@ def test_condition_wait_takes_two_of_which_one_is_the_wake_up(counts: Counts) ->
         _wait_blocked(counts)
         with condition:
             assert counts.of(condition.notify) == (1, 1)
-    assert trips == [2]
+    assert trips == [3]
 
 
 def test_event_takes_one_each(counts: Counts) -> None:
@@ -545,7 +564,7 @@ def test_a_condition_that_has_something_to_write_takes_one_more(counts: Counts) 
         _wait_blocked(counts)
         with condition:
             assert counts.of(condition.notify) == (1, 1)
-    assert trips == [3]
+    assert trips == [4]  # the change, to listen, to ask, the wake-up
 
 
 #: One script, or a plain read, each.

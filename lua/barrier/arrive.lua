@@ -33,10 +33,8 @@ if again then
   if again[1] ~= 'WAITING' then return again end
   local outcome = replayed(s[7], seq)
   if outcome then return outcome end
-  local rank = place_of(waiters, ticket)
+  local rank = place_of(waiters, ticket, listen == '0')
   if not rank then return {'FORGOTTEN'} end
-  -- Who asks listens no longer, if he did. (A late copy of the first request does not ask.)
-  if listen == '0' then redis.call('LSET', waiters, rank, ticket) end
   -- Whoever runs the action holds everyone up; otherwise each waiter looks
   -- after another one at each check, so that a dead one is found by somebody.
   if phase == 'action' then return {'WAITING', actor} end

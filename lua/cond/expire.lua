@@ -27,7 +27,7 @@ local again = replayed(s[5], seq)
 if again and again[1] == 'STALE' then return again end
 
 local why = again and again[1] or 'NOTIFIED'
-if redis.call('LREM', waiters, 1, ticket) == 1 then
+if redis.call('LREM', waiters, 1, ticket) + redis.call('LREM', waiters, 1, '~' .. ticket) > 0 then
   why = 'EXPIRED'
   if s[4] == '1' then
     fence = tostring(fence + 1)
@@ -44,7 +44,7 @@ end
 local reply
 if owner == ticket then
   reply = {why, 'ACQUIRED', fence, news(lock, fence)}
-elseif redis.call('LPOS', line, ticket) then
+elseif place_of(line, ticket, true) then
   reply = {why, 'QUEUED', owner, fence}
 elseif client_of(owner) == client then
   -- Interrupted before the wait was carried out: the lock is still ours.

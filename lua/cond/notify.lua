@@ -13,15 +13,15 @@
 -- Reply NOTIFIED moved | LOST | NOT_OWNER | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
 -- I7 a ticket is in the waiting area, in the lock's line or its owner: one of them
---- @include object, ticket, sem
+--- @include object, ticket
 local lock, line, state, waiters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local client, seq, fence, count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 
 local mine, deposed = 'r:' .. client, 'x:' .. process_of(client)
 local s = redis.call('HMGET', lock, 'fmt', 'owner', 'fence', mine, deposed)
 if s[1] ~= 'sem/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
-local fmt = redis.call('HGET', state, 'fmt')
-if fmt ~= 'cond/1' then return fmt and {'VERSION', fmt} or {'GONE'} end
+local c = redis.call('HMGET', state, 'fmt', 'ttl')
+if c[1] ~= 'cond/1' then return c[1] and {'VERSION', c[1]} or {'GONE'} end
 local again = replayed(s[4], seq)
 if again then return again end
 local function answer(reply)
@@ -36,7 +36,7 @@ local moved = 0
 while moved ~= count do
   local ticket = redis.call('LPOP', waiters)
   if not ticket then break end
-  enqueue(lock, line, ticket)
+  if redis.call('RPUSH', line, ticket) == 1 then redis.call('PEXPIRE', line, c[2]) end
   moved = moved + 1
 end
 return answer({'NOTIFIED', tostring(moved)})

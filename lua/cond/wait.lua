@@ -10,40 +10,47 @@
 -- ARGV[2] seq       number of the request
 -- ARGV[3] fence     of the acquire that holds the lock
 -- ARGV[4] condition name of the condition under its lock
+-- ARGV[5] listen    1 to have the answer as a hint (ACQUIRED fence [died], ASK), to which
+--                   the caller listens until it asks again
 -- Reply WAITING [owner fence] | QUEUED owner fence | ACQUIRED fence [died] | FORGOTTEN
 -- Reply LOST | NOT_OWNER | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
 -- I7 a ticket is in the waiting area, in the lock's line or its owner: one of them
---- @include object, ticket, sem
+--- @include object, ticket, sem, handover
 local lock, line, state, waiters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local client, seq, fence, condition = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local client, seq, fence, condition, listen = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
 local mine, deposed = 'r:' .. client, 'x:' .. process_of(client)
-local s = redis.call('HMGET', lock, 'fmt', 'owner', 'fence', mine, deposed)
-if s[1] ~= 'sem/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
-local fmt = redis.call('HGET', state, 'fmt')
-if fmt ~= 'cond/1' then return fmt and {'VERSION', fmt} or {'GONE'} end
-local owner = s[2]
 local ticket = client .. ':' .. seq .. ':' .. condition
+local function refused(reply)
+  if listen == '1' then post(lock, '~' .. ticket, {'ASK'}) end
+  return reply
+end
+local s = redis.call('HMGET', lock, 'fmt', 'owner', 'fence', mine, deposed)
+if s[1] ~= 'sem/1' then return refused(s[1] and {'VERSION', s[1]} or {'GONE'}) end
+local c = redis.call('HMGET', state, 'fmt', 'ttl')
+if c[1] ~= 'cond/1' then return refused(c[1] and {'VERSION', c[1]} or {'GONE'}) end
+local owner = s[2]
 
 local again = replayed(s[4], seq)
 if again then
   if again[1] ~= 'WAITING' then return again end
-  if redis.call('LPOS', waiters, ticket) then return {'WAITING', owner, s[3]} end
-  if redis.call('LPOS', line, ticket) then return {'QUEUED', owner, s[3]} end
+  local asks = listen == '0'
+  if place_of(waiters, ticket, asks) then return {'WAITING', owner, s[3]} end
+  if place_of(line, ticket, asks) then return {'QUEUED', owner, s[3]} end
   if owner == ticket then return {'ACQUIRED', s[3], news(lock, s[3])} end
   -- Taken for dead and struck off: the caller may have missed a notify.
   return {'FORGOTTEN'}
 end
 local function answer(word)
   redis.call('HSET', lock, mine, record(seq, {word}))
-  return {word}
+  return refused({word})
 end
 if s[5] and s[5] == fence then return answer('LOST') end
 if owner == '' or s[3] ~= fence or client_of(owner) ~= client then return answer('NOT_OWNER') end
 
-enqueue(lock, waiters, ticket)
-if not hand_over(lock, line, true) then
-  redis.call('HSET', lock, 'value', 1, 'owner', '')
+if redis.call('RPUSH', waiters, (listen == '1' and '~' or '') .. ticket) == 1 then
+  redis.call('PEXPIRE', waiters, c[2])
 end
-return answer('WAITING')
+give_up(lock, line, 'lock', 0, s[3], mine, record(seq, {'WAITING'}))
+return {'WAITING'}

@@ -37,7 +37,3 @@ local function smash(state, waiters, phase)
   tell(state, redis.call('LRANGE', waiters, 0, -1), nil, function() return {'BROKEN'} end)
   redis.call('DEL', waiters)
 end
--- The place of a ticket in the line, from 0; nil if it is not there.
-local function place_of(waiters, ticket)
-  return redis.call('LPOS', waiters, ticket) or redis.call('LPOS', waiters, '~' .. ticket)
-end

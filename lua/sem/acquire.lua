@@ -72,10 +72,7 @@ if not new then
     redis.call('HSET', state, mine, record(seq, reply))
     return reply
   end
-  -- He listens no longer, if he did.
-  local place = redis.call('LPOS', waiters, '~' .. ticket)
-  if place and block ~= '2' then redis.call('LSET', waiters, place, ticket) end
-  if place or redis.call('LPOS', waiters, ticket) then
+  if place_of(waiters, ticket, block ~= '2') then
     if kind == 'sem' then owner = unseen() end
     return {'QUEUED', owner, fence}
   end

@@ -56,7 +56,7 @@ IN_FLIGHT = frozenset({"crash in flight"})
 #: Where Ctrl-C finds a program, unless a scenario says otherwise: where it waits.
 WAITS = frozenset(
     {
-        *("acquire", "acquire_eager", "cond_wait", "event_wait"),
+        *("acquire", "acquire_eager", "cond_wait", "cond_wait_eager", "event_wait"),
         *("barrier_wait", "barrier_wait_eager"),
         *("get", "get_eagerly", "put"),
     }

@@ -109,7 +109,7 @@ def locker(
 # -- conditions: a store of items --
 
 
-def taker(kind: str = "lock", timeout: float | None = None) -> Program:
+def taker(kind: str = "lock", timeout: float | None = None, eager: bool = False) -> Program:
     """Take an item, waiting for one. True if there was one in time."""
     lock = SemKeys(LOCK, kind, 1)
     cond = CondKeys(COND, lock)
@@ -122,7 +122,10 @@ def taker(kind: str = "lock", timeout: float | None = None) -> Program:
         while not (yield Get("items")) and woken:
             # It is given up when the script has run, at the first answer.
             fence = me.held.pop(name)[1].fence
-            steps = protocols.cond_wait(cond, me, fence, timeout)
+            if eager:
+                steps = protocols.cond_wait_eager(cond, me, fence)
+            else:
+                steps = protocols.cond_wait(cond, me, fence, timeout)
             woken, grant, interrupt = yield from steps
             me.held[name] = (me.id, grant)
             if woken:

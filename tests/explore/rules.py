@@ -170,7 +170,7 @@ class CondRules(SemRules):
 
     def change(self, before: State, after: State) -> str | None:
         """The waiting area keeps its order, and so does what is moved at once."""
-        area, rest = before.list(self.area), after.list(self.area)
+        area, rest = before.line(self.area), after.line(self.area)
         if [t for t in area if t in rest] != [t for t in rest if t in area]:
             return f"FIFO: the waiting area {area} became {rest}"
         line, s = after.line(self.line), after.hash(self.key)
@@ -189,7 +189,7 @@ class CondRules(SemRules):
         if not world.dead and moved != woken:
             return f"{moved} were notified and {woken} woken"
         if any(process_of(t) not in world.dead for t in world.state.list(self.area)):
-            waiting = [seat for seat in world.seats if "cond_wait" in seat.node.waiting]
+            waiting = [seat for seat in world.seats if "cond_wait_on" in seat.node.waiting]
             if not waiting:
                 return f"at the end {world.state.list(self.area)} wait"
         return super().end(world)
@@ -197,7 +197,7 @@ class CondRules(SemRules):
     def may_wait(self, world: World, client: int) -> bool:
         node = world.seats[client].node
         lock_is_free = world.state.hash(self.key)["value"] == "1"
-        return "cond_wait" in node.waiting and not world.shared("items") and lock_is_free
+        return "cond_wait_on" in node.waiting and not world.shared("items") and lock_is_free
 
 
 class MemRules(SemRules):

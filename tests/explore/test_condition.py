@@ -20,6 +20,13 @@ TIMES = frozenset({"timeout", "drop", "lost"})
 SCENARIOS = {
     "two": on_cond(taker(), maker()),
     "two with a time limit, two faults": on_cond(taker(timeout=1.0), maker(), budget=2),
+    "two, one of whom listens": on_cond(taker(eager=True), maker()),
+    "two, one of whom listens, two faults": on_cond(
+        taker(eager=True), maker(), faults=TIMES, budget=2
+    ),
+    "three, one of whom listens": on_cond(
+        taker(eager=True), taker(timeout=1.0), maker(items=2, count=-1), faults=TIMES
+    ),
     "three, an item each, notify_all": on_cond(
         taker(), taker(), maker(items=2, count=-1), faults=DEATHS
     ),
@@ -37,6 +44,7 @@ def test_a_condition_in_every_interleaving(name, explore):
 
 def test_a_client_that_was_buried_too_early_is_told_so(explore):
     explore(on_cond(taker(), maker(), burial="finish bury drop"))
+    explore(on_cond(taker(eager=True), maker(), burial="finish bury drop"))
 
 
 def test_no_wake_up_is_lost_with_a_dead_waiter_in_whatever_order_it_is_buried(explore):
@@ -52,5 +60,6 @@ def test_no_wake_up_is_lost_with_a_dead_waiter_that_nobody_buries(explore):
     explore(scenario)
 
 
-def test_ctrl_c_during_wait_gives_the_lock_back(explore):
-    explore(on_cond(taker(), maker(), faults=INTERRUPTS, budget=2))
+@pytest.mark.parametrize("eager", [False, True])
+def test_ctrl_c_during_wait_gives_the_lock_back(explore, eager):
+    explore(on_cond(taker(eager=eager), maker(), faults=INTERRUPTS, budget=2))

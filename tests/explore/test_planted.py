@@ -124,7 +124,7 @@ PLANTS = {
     ),
     "acquire queues again whom it had queued": Plant(
         "sem/acquire",
-        "if place or redis.call('LPOS', waiters, ticket) then",
+        "if place_of(waiters, ticket, block ~= '2') then",
         on_sem(*[locker()] * 3),
         "FIFO",
         "if false then",
@@ -192,7 +192,11 @@ PLANTS = {
         "if false then",
     ),
     "waiting in a condition keeps the lock": Plant(
-        "cond/wait", "if not hand_over(lock, line, true) then", STORE, "stuck", "if false then"
+        "cond/wait",
+        "give_up(lock, line, 'lock', 0, s[3], mine,",
+        STORE,
+        "stuck",
+        "redis.call('HSET', lock, mine,",
     ),
     "a notified waiter that died keeps the wake-up": Plant(
         "sem/bury", "pass_on(state, waiters, owner)", TWO_TAKERS, "stuck"
@@ -556,7 +560,7 @@ def test_a_planted_bug_is_found(name, server):
 HINTS = {
     "lock": ("sem/release", "redis.call('RPUSH', mailbox,", on_sem(*[locker()] * 3)),
     "lock, with data": ("mem/release", "redis.call('RPUSH', mailbox,", on_mem(*[counter()] * 3)),
-    "condition": ("cond/notify", "redis.call('RPUSH', mailbox,", STORE),
+    "condition": ("sem/release", "redis.call('RPUSH', mailbox,", STORE),
     "barrier": ("barrier/arrive", "redis.call('RPUSH', mailbox,", BARRIER),
     "get": ("queue/put", "redis.call('RPUSH', mailbox,", TWO_GET),
     "put": ("queue/get", "redis.call('RPUSH', mailbox,", BOUND),

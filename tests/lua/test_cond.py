@@ -16,8 +16,8 @@ def take(client: str, seq: int) -> Run:
     return acquire(client, seq, "rlock")
 
 
-def wait(client: str, seq: int, fence: int) -> Run:
-    return run("cond/wait", client=client, seq=seq, fence=fence, condition="C")
+def wait(client: str, seq: int, fence: int, listen: int = 0) -> Run:
+    return run("cond/wait", client=client, seq=seq, fence=fence, condition="C", listen=listen)
 
 
 def notify(client: str, seq: int, fence: int, count: int = 1) -> Run:
@@ -121,3 +121,50 @@ def test_a_notify_of_the_dead_goes_to_the_next(machine):
     assert [t.partition(":")[0] for t in in_line.list(LINE)] == ["B.0"]
     _, owner = play(machine, *waits, release("C.0", 3, 3, "rlock"), bury("A"))
     assert owner.hash(STATE)["owner"].startswith("B.0:")
+
+
+# -- who listens --
+
+
+@pytest.mark.parametrize(
+    ("before", "fence", "said"),
+    [(HELD, 7, "NOT_OWNER"), (LOST, 1, "LOST"), ([], 1, "GONE"), (HELD, 1, "WAITING")],
+)
+def test_who_listens_is_told_to_ask_unless_he_waits(machine, before, fence, said):
+    reply, state = play(machine, *before, wait("A.0", 2, fence, listen=1))
+    asked = (f"{number(2)}\x1fASK",)
+    assert reply == said
+    assert state.content.get(keys.mailbox(LOCK, "A.0"), ()) == (() if said == "WAITING" else asked)
+
+
+def test_who_listens_is_told_when_he_has_the_lock(machine):
+    waiting = [*HELD, wait("A.0", 2, 1, listen=1)]
+    _, state = play(machine, *waiting)
+    assert state.list(AREA) == [f"~{A2}"]
+    making = [*waiting, take("B.0", 1), notify("B.0", 2, 2), release("B.0", 3, 2, "rlock")]
+    _, state = play(machine, *making)
+    assert state.content[keys.mailbox(LOCK, "A.0")] == (f"{number(2)}\x1fACQUIRED\x1f3",)
+    assert state.hash(STATE)["owner"] == A2
+
+
+@pytest.mark.parametrize("notified", [False, True])
+def test_who_asks_listens_no_longer(machine, notified):
+    made = [*HELD, wait("A.0", 2, 1, listen=1), take("B.0", 1)]
+    if notified:
+        made.append(notify("B.0", 2, 2))
+    place = LINE if notified else AREA
+    _, state = play(machine, *made)
+    # The last is a late copy of the first request.
+    for listen, ticket in (1, f"~{A2}"), (0, A2), (1, A2):
+        _, state = play(machine, wait("A.0", 2, 1, listen=listen), state=state)
+        assert state.list(place) == [ticket]
+
+
+@pytest.mark.parametrize("notified", [False, True])
+def test_who_listened_and_gives_up_gets_the_lock_back_by_his_mailbox(machine, notified):
+    made = [*HELD, wait("A.0", 2, 1, listen=1), take("B.0", 1)]
+    if notified:
+        made.append(notify("B.0", 2, 2))
+    reply, state = play(machine, *made, expire("A.0", 3, 2))
+    assert reply.split()[:2] == ["NOTIFIED" if notified else "EXPIRED", "QUEUED"]
+    assert (state.list(LINE), state.list(AREA)) == ([A2], [])
