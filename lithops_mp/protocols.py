@@ -546,13 +546,14 @@ def _break_for_the_dead(barrier: BarrierKeys, suspect: bytes) -> Steps:
 
 
 def barrier_open(barrier: BarrierKeys, me: Me, ticket: str) -> Steps:
-    """The action has run: let everyone through. False if broken meanwhile."""
+    """The action has run: let everyone through. (False if broken meanwhile, interrupt).
+
+    The interrupt is for the caller to raise: what is raised here came before it was done.
+    """
     reply, interrupt = yield from insist(Call(barrier.open, (me.id, me.stamp(), ticket)))
     if reply[0] not in (b"PASSED", b"BROKEN"):
         raise fault(reply, "Barrier")
-    if interrupt:
-        raise interrupt
-    return reply[0] == b"PASSED"
+    return reply[0] == b"PASSED", interrupt
 
 
 def barrier_smash(barrier: BarrierKeys, me: Me, phase: str) -> Steps:

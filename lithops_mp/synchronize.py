@@ -18,10 +18,11 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable
+from multiprocessing import ProcessError
 from typing import Any
 
 from . import config, memory, protocols
-from ._store.client import EAGER, Client
+from ._store.client import EAGER
 from ._store.commands import Call
 from ._store.families import Ref
 from ._store.replies import fault
@@ -112,41 +113,53 @@ class SemLock(Handle):
             phrases = self._phrases = protocols.Phrases(self.keys, client.id)
         seq = client.stamp()
         data: list[tuple[memory.Request, Any]] = []
+        deadline: float | None = None
         reply: Any
         try:
-            # Who expects a line listens, and brings the data when it is touched.
-            at_once = self._line <= 0 or not block or timeout is not None
-            if self.regions and at_once and (requests := self._requests()):
-                reply, data = self._ask(client, phrases, seq, requests, block=block)
-            elif not block:
-                reply = client.call(self.keys.attempt, (client.id, seq))
-            elif self._line > 0 and timeout is None:
-                end = client.clock() + EAGER
-                hint = client.hear(self.keys.eager.script, phrases.eager % seq, seq)
-                reply = protocols.told(client, hint, seq, end)
+            try:
+                # Who expects a line listens, and brings the data when it is touched.
+                at_once = self._line <= 0 or not block or timeout is not None
+                if self.regions and at_once and (requests := self._requests()):
+                    reply, data = self._ask(client, phrases, seq, requests, block=block)
+                elif not block:
+                    reply = client.call(self.keys.attempt, (client.id, seq))
+                elif self._line > 0 and timeout is None:
+                    end = client.clock() + EAGER
+                    hint = client.hear(self.keys.eager.script, phrases.eager % seq, seq)
+                    reply = protocols.told(client, hint, seq, end)
+                else:
+                    reply = client.request(self.keys.acquire.script, phrases.acquire % seq)
+            except BaseException as error:
+                reply = error
+            died = ""
+            if type(reply) is list and reply[0] in _AT_ONCE and len(reply) == 2:
+                fence = int(reply[1])
+                if reply[0] == b"FREE":
+                    self._line -= 1
             else:
-                reply = client.request(self.keys.acquire.script, phrases.acquire % seq)
+                deadline = None if timeout is None or not block else client.clock() + timeout
+                grant = client.run(protocols.acquire_on(self.keys, client, seq, reply, deadline))
+                if grant is None:
+                    return False
+                if self.kind != SEMAPHORE:
+                    self._line = PATIENCE
+                fence, died = grant
+                data = []  # it may be from before the grant
+            for request, answer in data:
+                request.region.arrived(request, answer, fence)
+            self._take(fence, 1)
+        except (ProcessError, EOFError):
+            raise
         except BaseException as error:
-            reply = error
-        died = ""
-        if type(reply) is list and reply[0] in _AT_ONCE and len(reply) == 2:
-            fence = int(reply[1])
-            if reply[0] == b"FREE":
-                self._line -= 1
-        else:
-            deadline = None if timeout is None or not block else client.clock() + timeout
-            grant = client.run(protocols.acquire_on(self.keys, client, seq, reply, deadline))
-            if grant is None:
-                return False
-            if self.kind != SEMAPHORE:
-                self._line = PATIENCE
-            fence, died = grant
-            data = []  # it may be from before the grant
-        self._take(fence, 1)
-        for request, answer in data:
-            request.region.arrived(request, answer, fence)
+            # Ctrl-C between two steps, which neither saw; or one of them has seen to it.
+            client.run(protocols.acquire_on(self.keys, client, seq, error, None))
+            raise
         if died:
-            self._report(died)
+            try:
+                self._report(died)
+            except BaseException:
+                self.release()
+                raise
         return True
 
     def _requests(self) -> list[memory.Request]:
@@ -171,21 +184,21 @@ class SemLock(Handle):
         return reply, list(zip(requests, found or (), strict=False))
 
     def _take(self, fence: int, depth: int) -> None:
+        # After this line nothing is called, so that a signal finds all of it done, or nothing.
+        thread = threading.get_ident()
         if self.kind != SEMAPHORE:
             self.fence = fence
             self._depth = depth
         else:
             self._depth += depth
-        self._thread = threading.get_ident()
+        self._thread = thread
 
-    def _report(self, died: str, keep: bool = False) -> None:
+    def _report(self, died: str) -> None:
         message = (
             f"the previous holder of this {self.kind} died inside its critical section "
             f"({died}); what the {self.kind} protects may be half done"
         )
         if self.policy == "raise":
-            if not keep:
-                self.release()
             raise OwnerDied(message)
         warnings.warn(message, OwnerDiedWarning, stacklevel=3)
 
@@ -214,7 +227,7 @@ class SemLock(Handle):
         if self.dirty:
             commit = memory.Commit(self, client, seq)
             release, args = commit.bound, commit.args
-        interrupt = None
+        interrupt: BaseException | None = None
         try:
             try:
                 if commit:
@@ -227,24 +240,22 @@ class SemLock(Handle):
             if reply != b"RELEASED":
                 first = Call(release, args)
                 interrupt = client.run(protocols.release_on(self.keys, first, reply))
-        except (ValueError, AssertionError, LockLost, ObjectExpired):
-            self._let_go(fence)
-            raise
+        except (ValueError, AssertionError, LockLost, ObjectExpired) as error:
+            interrupt, commit = error, None
         except BaseException:
             if commit:
                 commit.undo()  # it may be tried again
             raise
-        if commit:
-            commit.done()
-        self._let_go(fence)
-        if interrupt:
-            raise interrupt
-
-    def _let_go(self, fence: int) -> None:
-        # Unless another thread of ours has it by now.
+        # Unless another thread of ours has it by now. Nothing was called since the answer: a
+        # signal does not come between.
         if self.fence == fence:
             self.fence = 0
-            self._depth = max(0, self._depth - 1)
+            if self._depth:
+                self._depth -= 1
+        if commit:
+            commit.done()
+        if interrupt:
+            raise interrupt
 
     def __enter__(self) -> bool:
         return self.acquire()
@@ -406,41 +417,37 @@ class Condition(_mp.Condition):
         if semlock.dirty:
             memory.flush(semlock)
         depth, fence = semlock._depth, semlock.fence
-        semlock.forget()
         client = current().client
-        keys = self._sleeping_count.keys
+        keys, seq = self._sleeping_count.keys, client.stamp()
+        start = client.clock()
+        reply: Any = None
         try:
+            semlock.forget()
             if timeout is None:
-                notified, grant, interrupt = self._listen(client, fence)
-            else:
-                steps = protocols.cond_wait(keys, client, fence, timeout)
-                notified, grant, interrupt = client.run(steps)
-        except BaseException:
+                try:
+                    wait = keys.wait.pack((client.id, seq, fence, keys.name, 1))
+                    hint = client.hear(keys.wait.script, wait, seq)
+                    reply = protocols.told(client, hint, seq, start + EAGER)
+                except BaseException as error:
+                    reply = error
+            deadline = None if timeout is None else start + timeout
+            steps = protocols.cond_wait_on(keys, client, seq, fence, reply, deadline)
+            notified, grant, interrupt = client.run(steps)
+            semlock._take(grant.fence, depth)
+        except (ProcessError, EOFError, AssertionError):
             # For the caller's release, which is to find out about the same fence.
             semlock._take(fence, depth)
             raise
-        semlock._take(grant.fence, depth)
+        except BaseException as error:
+            # Ctrl-C between two steps, which neither saw: the lock is got back all the same.
+            steps = protocols.cond_wait_on(keys, client, seq, fence, error, None)
+            notified, grant, interrupt = client.run(steps)
+            semlock._take(grant.fence, depth)
         if grant.died:
-            semlock._report(grant.died, keep=True)
+            semlock._report(grant.died)
         if interrupt:
             raise interrupt
         return bool(notified)
-
-    def _listen(self, client: Client, fence: int) -> tuple[bool, protocols.Grant, Any]:
-        """``protocols.cond_wait_eager``, with the listening done by the client."""
-        keys, seq = self._sleeping_count.keys, client.stamp()
-        end = client.clock() + EAGER
-        reply: Any
-        try:
-            wait = keys.wait.pack((client.id, seq, fence, keys.name, 1))
-            reply = protocols.told(client, client.hear(keys.wait.script, wait, seq), seq, end)
-            if reply and reply[0] == b"ACQUIRED":
-                return True, protocols.granted(reply), None
-        except BaseException as error:
-            reply = error
-        steps = protocols.cond_wait_on(keys, client, seq, fence, reply, None)
-        result: tuple[bool, protocols.Grant, Any] = client.run(steps)
-        return result
 
     def notify(self, n: int = 1) -> None:
         """Wake up to ``n`` waiters, those who came first; one round trip."""
@@ -544,38 +551,41 @@ class Barrier(threading.Barrier):
         if timeout is None:
             timeout = self._timeout
         keys, has_action = self._handle.keys, self._action is not None
-        if timeout is None:
-            passage = self._meet(client, has_action)
-        else:
-            passage = client.run(protocols.barrier_wait(keys, client, has_action, timeout))
+        seq, start = client.stamp(), client.clock()
+        reply: Any = None
+        try:
+            if timeout is None:
+                try:
+                    arrive = keys.arrive.pack((int(has_action), 1, client.id, seq, 0))
+                    hint = client.hear(keys.arrive.script, arrive, seq)
+                    reply = protocols.told(client, hint, seq, start + EAGER)
+                except BaseException as error:
+                    reply = error
+            deadline = None if timeout is None else start + timeout
+            steps = protocols.barrier_wait_on(keys, client, seq, has_action, reply, deadline)
+            passage = client.run(steps)
+        except (ProcessError, EOFError):
+            raise
+        except BaseException as error:
+            # Ctrl-C between two steps, which neither saw; or one of them has seen to it.
+            client.run(protocols.barrier_wait_on(keys, client, seq, has_action, error, None))
+            raise
         if passage.word == "ACT":
             try:
                 if self._action:
                     self._action()
+                steps = protocols.barrier_open(keys, client, passage.ticket)
+                opened, interrupt = client.run(steps)
             except BaseException:
                 self.abort()
                 raise
-            if not client.run(protocols.barrier_open(keys, client, passage.ticket)):
+            if interrupt:
+                raise interrupt
+            if not opened:
                 raise threading.BrokenBarrierError
         elif passage.word == "BROKEN":
             raise threading.BrokenBarrierError
         return int(passage.place)
-
-    def _meet(self, client: Client, has_action: bool) -> protocols.Passage:
-        """``protocols.barrier_wait_eager``, with the listening done by the client."""
-        keys, seq = self._handle.keys, client.stamp()
-        end = client.clock() + EAGER
-        reply: Any
-        try:
-            arrive = keys.arrive.pack((int(has_action), 1, client.id, seq, 0))
-            reply = protocols.told(client, client.hear(keys.arrive.script, arrive, seq), seq, end)
-            if reply and reply[0] == b"PASSED":
-                return protocols.Passage("PASSED", int(reply[1]), "")
-        except BaseException as error:
-            reply = error
-        steps = protocols.barrier_wait_on(keys, client, seq, has_action, reply, None)
-        passage: protocols.Passage = client.run(steps)
-        return passage
 
     def __repr__(self) -> str:
         try:

@@ -42,8 +42,8 @@ BLOCK_LIMIT = 5.0
 # a script that is missing; the next wait is as long as any.
 EAGER = 0.25
 
-# So many of those requests carry the script's text after one was missing: who flushes the
-# scripts may do so again, and each that is lost costs EAGER.
+# So many of those requests carry a script's text after somebody flushed the scripts, who may
+# do so again: each that is lost costs EAGER.
 IN_FULL = 100
 
 # A hint is split at most so often: a message in it may have any byte.
@@ -109,7 +109,9 @@ class Client:
         self.wake: int | None = None
         self._seq = 0
         self._lost = False
-        self._in_full = 0  # requests to come that carry their script's text
+        # Of each script that answers by hints: how many of its next requests carry its text.
+        self._in_full: dict[str, int] = {}
+        self._doubt = 1  # the server may never have seen one
         self._ear: Wire | None = None  # where hints are heard of
         self._connection = self._open()
 
@@ -174,8 +176,8 @@ class Client:
         self.busy += 1
         try:
             ear = self._ear or self._subscribe()
-            if self._in_full:
-                self._in_full -= 1
+            if left := self._in_full.get(script.sha, self._doubt):
+                self._in_full[script.sha] = left - 1
                 packet = _in_full(packet, script)
             self._connection.send(NO_REPLY + packet)
             while (message := ear.listen()) is not None:
@@ -460,7 +462,9 @@ class Client:
 
     def _reload(self, packet: bytes, script: Script) -> Any:
         """The reply to a request whose script the server does not have."""
-        self._in_full = IN_FULL
+        if script.sha in self._in_full:  # it was there
+            self._doubt = IN_FULL
+            self._in_full.clear()
         return self._exchange(_in_full(packet, script))
 
     def _persist(self, packets: list[Any], scripts: list[Script], error: RedisError) -> list[Any]:

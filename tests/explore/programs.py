@@ -399,7 +399,9 @@ def acting(barrier: BarrierKeys, me: Me, ticket: str, number: int, fails: bool) 
             opened = False
         else:
             yield Put("acted", number + 1)
-            opened = yield from protocols.barrier_open(barrier, me, ticket)
+            opened, interrupt = yield from protocols.barrier_open(barrier, me, ticket)
+            if interrupt:
+                raise interrupt
     finally:
         del me.held["action"]
     return "PASSED" if opened else "BROKEN"

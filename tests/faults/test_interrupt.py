@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import itertools
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 from support.programs import (
@@ -302,3 +307,181 @@ def test_what_follows_an_interrupt_gets_its_own_answers(
     semaphore = mp.Semaphore(3)
     assert semaphore.get_value() == 3
     assert not event.is_set()
+
+
+# -- wherever Python runs a handler --
+
+PACKAGE = str(Path(mp.__file__).parent)
+
+
+class Handler:
+    """Raises KeyboardInterrupt at the nth place in our code where a signal's handler may run.
+
+    Python looks for signals where a function of its own begins and where one in C has
+    returned. A profiler is told of the same places.
+    """
+
+    def __init__(self, place: int) -> None:
+        self.left = place
+        self.where = ""
+
+    def __call__(self, frame: FrameType, event: str, function: Any) -> None:
+        if event in ("call", "c_return") and frame.f_code.co_filename.startswith(PACKAGE):
+            self.left -= 1
+            if not self.left:
+                sys.setprofile(None)
+                self.where = f"{frame.f_code.co_name}:{frame.f_lineno}"
+                raise KeyboardInterrupt
+
+
+def everywhere(
+    prepare: Callable[[], Any], operate: Callable[[Any], object], check: Callable[[Any, bool], None]
+) -> None:
+    """Interrupt an operation at each place in turn, and look at what it left."""
+    gc.collect()
+    gc.disable()  # a finalizer swallows what is raised in it
+    try:
+        for place in itertools.count(1):
+            thing, handler, interrupted = prepare(), Handler(place), False
+            sys.setprofile(handler)
+            try:
+                operate(thing)
+            except KeyboardInterrupt:
+                interrupted = True
+            finally:
+                sys.setprofile(None)
+            print(place, handler.where, interrupted, flush=True)
+            check(thing, interrupted)
+            if not handler.where:
+                break
+        assert place > 10
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore"])
+@pytest.mark.parametrize("line", ["free", "taken", "expected"])
+def test_acquire_interrupted_anywhere_holds_nothing(
+    evidence: Evidence, kind: str, line: str
+) -> None:
+    def prepare() -> Any:
+        lock = getattr(mp, kind)()
+        lock.helper = None
+        if line != "free":
+            lock.over, holds = threading.Event(), threading.Event()
+
+            def hold() -> None:
+                with lock:
+                    holds.set()
+                    while not evidence.line(lock) and not lock.over.wait(0.001):
+                        pass
+
+            lock.helper = threading.Thread(target=hold)
+            lock.helper.start()
+            holds.wait()
+        if line == "expected":
+            lock._semlock._line = 8
+        return lock
+
+    def check(lock: Any, interrupted: bool) -> None:
+        if lock.helper:
+            lock.over.set()
+            lock.helper.join()
+        assert evidence.line(lock) == []
+        assert evidence.state(lock)["value"] == ("1" if interrupted else "0")
+        if not interrupted:
+            lock.release()
+        assert lock.acquire(block=False)
+        lock.release()
+
+    everywhere(prepare, lambda lock: lock.acquire(), check)
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore"])
+def test_release_interrupted_anywhere_is_carried_out_or_not_begun(
+    evidence: Evidence, kind: str
+) -> None:
+    def prepare() -> Any:
+        lock = getattr(mp, kind)()
+        lock.acquire()
+        return lock
+
+    def check(lock: Any, interrupted: bool) -> None:
+        held = evidence.state(lock)["value"] == "0"
+        assert interrupted or not held
+        if kind != "Semaphore":
+            assert bool(lock._semlock._depth) == held
+        if held:
+            lock.release()
+        assert evidence.state(lock)["value"] == "1"
+
+    everywhere(prepare, lambda lock: lock.release(), check)
+
+
+@pytest.mark.parametrize("timeout", [None, 60])
+def test_condition_wait_interrupted_anywhere_holds_the_lock(
+    evidence: Evidence, timeout: float | None
+) -> None:
+    def prepare() -> Any:
+        condition: Any = mp.Condition()
+        condition.acquire()
+        condition.over = threading.Event()
+
+        def notify() -> None:
+            while not evidence.line(condition) and not condition.over.wait(0.001):
+                pass
+            if not condition.over.is_set():
+                with condition:
+                    condition.notify()
+
+        condition.helper = threading.Thread(target=notify)
+        condition.helper.start()
+        return condition
+
+    def check(condition: Any, interrupted: bool) -> None:
+        condition.over.set()
+        assert evidence.line(condition) == []
+        assert evidence.owner(condition._lock) == session.current().uid
+        condition.release()
+        condition.helper.join()
+        assert evidence.state(condition._lock)["value"] == "1"
+        assert evidence.line(condition._lock) == []
+
+    everywhere(prepare, lambda condition: condition.wait(timeout), check)
+
+
+@pytest.mark.parametrize("action", [None, int])
+@pytest.mark.parametrize("last", [False, True])
+def test_barrier_interrupted_anywhere_keeps_nobody(
+    evidence: Evidence, action: Callable[[], object] | None, last: bool
+) -> None:
+    def prepare() -> Any:
+        barrier: Any = mp.Barrier(2, action)
+        barrier.over, barrier.said = threading.Event(), []
+
+        def meet() -> None:
+            while not last and not evidence.line(barrier) and not barrier.over.wait(0.001):
+                pass
+            try:
+                barrier.said.append(barrier.wait())
+            except threading.BrokenBarrierError:
+                barrier.said.append("broken")
+
+        barrier.helper = threading.Thread(target=meet)
+        barrier.helper.start()
+        if last:
+            eventually(lambda: evidence.line(barrier), "the other one")
+        return barrier
+
+    def check(barrier: Any, interrupted: bool) -> None:
+        barrier.over.set()
+        # Either we had come, and the other one knows how that ended; or he waits for us.
+        eventually(lambda: barrier.said or evidence.line(barrier), "an end, or a place in line")
+        if interrupted and evidence.line(barrier):
+            assert barrier.wait() == 1
+        barrier.helper.join()
+        assert interrupted or barrier.said == [0 if last else 1]
+        assert evidence.line(barrier) == []
+        assert evidence.state(barrier)["phase"] != "action"
+
+    everywhere(prepare, lambda barrier: barrier.wait(), check)

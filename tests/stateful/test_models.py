@@ -416,11 +416,9 @@ class BarrierModel(Model):
     def act(self, name: str) -> None:
         if name in self.acting:
             client, ticket = self.client(name), self.acting.pop(name)
-            opened = client.start(protocols.barrier_open(self.barrier, client.me, ticket))
-            if isinstance(opened, tuple):
-                opened = opened[0]
+            done = client.start(protocols.barrier_open(self.barrier, client.me, ticket))
             mine = self.phase == "action" and self.actor == name
-            assert bool(opened) == mine
+            assert done == (mine, None)
             if mine:
                 self.opens()
                 del self.outcome[name]
