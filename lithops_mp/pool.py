@@ -63,7 +63,7 @@ from ._store.families import Step
 from ._store.replies import fault
 from ._store.session import current
 from .errors import WorkerLost
-from .popen_lithops import Functions, draw, modules_of
+from .functions import Functions, draw, modules_of
 from .process import Process
 from .reduction import ProcessPickler
 from .workplace import CALLS, FUNCTIONS, Shop, Terms, task_of, work

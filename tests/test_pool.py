@@ -31,7 +31,7 @@ from support.scripts import Scripts
 from support.servers import PATIENCE, Server, eventually, running
 
 import lithops_mp as mp
-from lithops_mp import config, details, messages, popen_lithops
+from lithops_mp import config, details, functions, messages
 from lithops_mp import pool as pool_module
 from lithops_mp._store import session
 from lithops_mp.errors import WorkerLost
@@ -490,7 +490,7 @@ def test_a_worker_without_a_functions_modules_makes_room_for_one_that_has_them(
         second = found.apply(importlib.import_module("needed_later").pid)
         assert (first != second, worker.exitcode) == (True, 0)
         _, terms, _ = found._inqueue.terms()
-        names = popen_lithops.modules_of(pickle.dumps(terms))
+        names = functions.modules_of(pickle.dumps(terms))
         assert {"needed_first", "needed_later", "lithops_mp"} <= {*names}
     for name in "needed_first", "needed_later":
         sys.modules.pop(name)
@@ -506,10 +506,10 @@ def test_arguments_and_results_of_any_size(pool: Pool, evidence: Evidence, size:
     (same,) = pool.map(echo, [array])
     assert (same == array).all()
     assert pool.apply(fail_with_data, (size,)) is None
-    functions = len(pool._inqueue._names)
+    stored = len(pool._inqueue._names)
     eventually(
         lambda: (
-            len({key.split(":")[3] for key in evidence.object_keys() if ":b:" in key}) <= functions
+            len({key.split(":")[3] for key in evidence.object_keys() if ":b:" in key}) <= stored
         ),
         "no large message",
     )

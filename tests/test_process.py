@@ -35,7 +35,7 @@ from support.scripts import Scripts
 from support.servers import PATIENCE, Server, alive, eventually, running
 
 import lithops_mp as mp
-from lithops_mp import config, popen_lithops
+from lithops_mp import config, functions
 from lithops_mp._store import keys, session
 from lithops_mp.reduction import ForkingPickler, register
 
@@ -562,7 +562,7 @@ def test_function_that_ends_before_it_begins_is_a_lost_process(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """Lithops reports nothing about a function that its machine has killed."""
-    runtime, python = tmp_path / "python", popen_lithops.interpreter()
+    runtime, python = tmp_path / "python", functions.interpreter()
     runtime.write_text(f'#!/bin/sh\n[ "$2" = run_job ] && kill -9 $$\nexec {python} "$@"\n')
     runtime.chmod(0o755)
     config.set_parameter(config.LITHOPS_CONFIG, {"localhost": {"runtime": str(runtime)}})
@@ -812,7 +812,7 @@ def test_a_plain_fork_starts_processes_of_its_own(capfd: pytest.CaptureFixture[s
     def child() -> None:
         with lock:
             assert run(print, "from a fork's child").exitcode == 0
-        for function in list(mp.popen_lithops.Functions._mine.values()):
+        for function in list(functions.Functions._mine.values()):
             function._end()
         session.current().end()
 
@@ -1219,7 +1219,7 @@ def test_modules_that_a_target_needs_are_found_for_another_machine(tmp_path: Pat
         import needed_there
 
         pickled = cloudpickle.dumps((needed_there.work, json.dumps, int))
-        names = popen_lithops.modules_of(pickled)
+        names = functions.modules_of(pickled)
         shipped = SerializeIndependent([]).module_paths([], names, [])
     finally:
         sys.path.remove(str(tmp_path))

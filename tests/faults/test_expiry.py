@@ -13,7 +13,7 @@ from support.programs import Evidence, running_program, state_of, url_of
 from support.servers import Server, eventually, running
 
 from lithops_mp._store import keys
-from lithops_mp.popen_lithops import interpreter
+from lithops_mp.functions import interpreter
 
 #: Below the heartbeat, which has to follow; above what a busy machine stalls.
 TTL = {"REDIS_EXPIRY_TIME": 4}

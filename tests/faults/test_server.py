@@ -15,7 +15,7 @@ from support.programs import Evidence, Log, gone, meanwhile, program, start, url
 from support.servers import Server, eventually, running
 
 import lithops_mp as mp
-from lithops_mp import popen_lithops
+from lithops_mp import listening
 from lithops_mp._store import client as client_module
 from lithops_mp._store import processes, session
 from lithops_mp.errors import ObjectExpired, ServerUnavailable
@@ -241,7 +241,7 @@ def test_server_that_pauses_is_waited_for(evidence: Evidence, log: Log, how: str
     lock.release()
     event.set()
     assert [child.join() for child in children] == [0, 0]
-    assert popen_lithops.Listener._mine is not None
+    assert listening.Listener._mine is not None
 
 
 def wait_for_event(log: Log, event: mp.Event) -> None:
