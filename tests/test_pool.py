@@ -26,9 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.programs import Evidence, Log, program, url_of
+from support import fixtures
+from support.programs import Evidence, Log, url_of
 from support.scripts import Scripts
-from support.servers import PATIENCE, Server, eventually, running
+from support.servers import PATIENCE, Server, eventually
 
 import lithops_mp as mp
 from lithops_mp import config, details, functions, messages
@@ -37,26 +38,10 @@ from lithops_mp._store import session
 from lithops_mp.errors import WorkerLost
 from lithops_mp.pool import MaybeEncodingError, Pool, RemoteTraceback, ThreadPool
 
+server = fixtures.server()
+evidence = fixtures.evidence(autouse=True)
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as found:
-        yield found
-
-
-@pytest.fixture(scope="module", autouse=True)
-def evidence(server: Server) -> Iterator[Evidence]:
-    """This process as a main program; what the server knows about it."""
-    with program(url_of(server.settings)):
-        yield Evidence(server)
-
-
-@pytest.fixture(autouse=True)
-def _settings() -> Iterator[None]:
-    before = config.snapshot()
-    yield
-    config.reset()
-    config.update(before)
+pytestmark = pytest.mark.usefixtures("own_config")
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +50,6 @@ def pool(evidence: Evidence) -> Iterator[Pool]:
     with mp.Pool(2) as found:
         yield found
     found.join()
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Log:
-    return Log(tmp_path / "log")
 
 
 @contextlib.contextmanager

@@ -30,35 +30,20 @@ from typing import Any
 
 import cloudpickle
 import pytest
-from support.programs import Evidence, meanwhile, program, state_of, url_of
+from support import fixtures
+from support.programs import Evidence, fork, meanwhile, state_of
 from support.scripts import Scripts
-from support.servers import PATIENCE, Server, alive, eventually, running
+from support.servers import PATIENCE, Server, alive, eventually
 
 import lithops_mp as mp
 from lithops_mp import config, functions
 from lithops_mp._store import keys, session
 from lithops_mp.reduction import ForkingPickler, register
 
+server = fixtures.server()
+evidence = fixtures.evidence(autouse=True)
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as found:
-        yield found
-
-
-@pytest.fixture(scope="module", autouse=True)
-def evidence(server: Server) -> Iterator[Evidence]:
-    """This process as a main program; what the server knows about it."""
-    with program(url_of(server.settings)):
-        yield Evidence(server)
-
-
-@pytest.fixture(autouse=True)
-def _settings() -> Iterator[None]:
-    before = config.snapshot()
-    yield
-    config.reset()
-    config.update(before)
+pytestmark = pytest.mark.usefixtures("own_config")
 
 
 def run(target: Callable[..., object], *args: object, **kwargs: Any) -> mp.Process:
@@ -790,21 +775,6 @@ def test_a_signals_handler_may_use_what_it_interrupts(evidence: Evidence) -> Non
     assert not lock.acquire(block=False)
 
 
-def fork(target: Callable[[], object]) -> int:
-    """Run it in a plain fork; its exit code."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            target()
-            code = 0
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_plain_fork_starts_processes_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
     lock = mp.RLock()
@@ -840,11 +810,7 @@ def test_a_plain_fork_does_not_hold_up_a_sentinel() -> None:
 
 # --- programs of their own ---
 
-
-@pytest.fixture
-def empty_server() -> Iterator[Server]:
-    with running() as found:
-        yield found
+empty_server = fixtures.server(scope="function")
 
 
 def test_functions_and_classes_of_main(script: Scripts) -> None:

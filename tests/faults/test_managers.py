@@ -29,12 +29,6 @@ def both() -> Iterator[tuple[Server, Proxy]]:
         yield found
 
 
-@pytest.fixture
-def proxy(both: tuple[Server, Proxy]) -> Iterator[Proxy]:
-    yield both[1]
-    both[1].calm()
-
-
 @pytest.fixture(scope="module")
 def manager(both: tuple[Server, Proxy]) -> Iterator[SyncManager]:
     with mp.Manager() as found:

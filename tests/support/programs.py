@@ -99,6 +99,21 @@ def _finalize(method: Any) -> None:
             finalizer()
 
 
+def fork(target: Callable[[], object]) -> int:
+    """Run it in a plain fork; its exit code."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            target()
+            code = 0
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 # -- children, and what they say --
 
 
