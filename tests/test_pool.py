@@ -32,7 +32,7 @@ from support.scripts import Scripts
 from support.servers import PATIENCE, Server, eventually
 
 import lithops_mp as mp
-from lithops_mp import config, details, functions, messages
+from lithops_mp import config, crew, details, functions, messages
 from lithops_mp import pool as pool_module
 from lithops_mp._store import session
 from lithops_mp.errors import WorkerLost
@@ -339,13 +339,13 @@ def test_an_initializer_that_fails_breaks_the_pool(
         with pytest.raises(kind, match=match):
             found.apply(square, (1,))
     found.join()
-    assert log.lines() == [["began"]] * pool_module.FAILURES
+    assert log.lines() == [["began"]] * crew.FAILURES
 
 
 def test_one_worker_that_fails_to_begin_is_made_up_for(log: Log) -> None:
     def fail_at_first(log: Log) -> None:
         log("began")
-        if len(log.lines()) < pool_module.FAILURES:
+        if len(log.lines()) < crew.FAILURES:
             raise LookupError("not yet")
 
     with ended(mp.Pool(1, fail_at_first, (log,))) as found:

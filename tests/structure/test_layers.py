@@ -26,6 +26,7 @@ LAYERS = [
     {"synchronize", "connection", "popen_lithops"},
     {"queues", "nanomsg", "sharedctypes"},
     {"process"},
+    {"crew", "serving", "referents"},
     {"pool"},
     {"managers"},
     {"context"},
