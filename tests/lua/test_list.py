@@ -133,6 +133,8 @@ CASES = [
     Case("AT 0", find("A.0", 1, "index", "sc", "sa"), ABC),
     Case("AT 3", find("A.0", 1, "index", "sa", part="1:"), sequence("a", "b", "c", "a")),
     Case("MISSING", find("A.0", 1, "index", "sa", part="1:3"), sequence("a", "b", "c", "a")),
+    Case("MISSING", find("A.0", 1, "index", "sa", part="0:0"), ABC),
+    Case("MISSING", find("A.0", 1, "index", "sa", part="2:1"), ABC),
     Case("MISSING", find("A.0", 1, "index", "sx"), ABC),
     Case("NUMBER 2", find("A.0", 1, "count", "sa", "sb"), ABC),
     Case("NUMBER 0", find("A.0", 1, "count"), ABC),
