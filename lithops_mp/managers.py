@@ -14,25 +14,24 @@ manager is shut down.
 
 from __future__ import annotations
 
-import array
 import contextlib
 import importlib
-import multiprocessing.connection as _mp_connection
 import multiprocessing.managers as _mp
 import queue
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing import util
 from multiprocessing.context import ProcessError
-from multiprocessing.managers import Namespace, RemoteError, Token
+from multiprocessing.managers import Namespace as Namespace  # where programs look for it
+from multiprocessing.managers import RemoteError, Token
 from typing import Any
 
-from . import connection, messages, process, queues, synchronize
+from . import connection, process, referents
 from ._store.families import Ref
 from ._store.session import current
 from .containers import Dict, List
-from .errors import ManagerLost, ObjectExpired, ServerUnavailable
-from .memory import Region
+from .errors import ManagerLost, ServerUnavailable
+from .serving import SERIALIZERS, Server
 
 __all__ = ["BaseManager", "BaseProxy", "SyncManager", "Token"]
 
@@ -48,145 +47,6 @@ _NONE: Any = {}
 
 # So many objects are made before it is asked which of them are still there.
 MANY = 1000
-
-
-# -- talking to a server process --
-
-
-class _Serializer(str):
-    """A name in CPython's table of Listeners and Clients; who unpickles it has this module."""
-
-    def __reduce__(self) -> Any:
-        return _Serializer, (str(self),)
-
-
-class _Line:
-    """A connection to a server process. When that is gone, everything raises ManagerLost."""
-
-    def __init__(self, address: Any, authkey: bytes | None) -> None:
-        self._address = address
-        with self._told():
-            self._connection: Any = connection.Client(address, authkey=authkey)
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except ServerUnavailable:
-            raise
-        except (EOFError, OSError, ObjectExpired) as error:
-            raise ManagerLost(
-                f"the process that has this manager's objects (address {self._address!r}) does "
-                "not answer any more: it ended or was killed, or the manager was shut down; its "
-                "objects are gone, create them anew"
-            ) from error
-
-    def send(self, obj: Any) -> None:
-        """Send an object."""
-        message = messages.dumps(obj)
-        with self._told():
-            self._connection._check_closed()
-            self._connection._put(message)
-
-    def recv(self) -> Any:
-        """Receive an object."""
-        with self._told():
-            self._connection._check_closed()
-            received = self._connection._get()
-        return messages.loads(*received)
-
-    def send_bytes(self, data: bytes) -> None:
-        """Send bytes."""
-        with self._told():
-            self._connection.send_bytes(data)
-
-    def recv_bytes(self) -> bytes:
-        """Receive bytes."""
-        with self._told():
-            data: bytes = self._connection.recv_bytes()
-        return data
-
-    def poll(self, timeout: float | None = 0.0) -> bool:
-        """Is there something to receive?"""
-        with self._told():
-            return bool(self._connection.poll(timeout))
-
-    def fileno(self) -> int:
-        """Refused, as by any connection through Redis."""
-        return int(self._connection.fileno())
-
-    def close(self) -> None:
-        """Close it."""
-        self._connection.close()
-
-    def __enter__(self) -> _Line:
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        self.close()
-
-
-def _client(address: Any, authkey: bytes | None = None) -> _Line:
-    return _Line(address, authkey)
-
-
-def _in_xml(conn: Any) -> Any:
-    import xmlrpc.client
-
-    theirs: Any = _mp_connection
-    theirs.xmlrpclib = xmlrpc.client
-    return theirs.ConnectionWrapper(conn, theirs._xml_dumps, theirs._xml_loads)
-
-
-class _XmlListener(connection.Listener):
-    def accept(self) -> Any:
-        return _in_xml(super().accept())
-
-
-def _xml_client(address: Any, authkey: bytes | None = None) -> Any:
-    return _in_xml(_Line(address, authkey))
-
-
-_PICKLE, _XML = _Serializer("lithops_mp pickle"), _Serializer("lithops_mp xmlrpclib")
-_cpython.listener_client[_PICKLE] = connection.Listener, _client
-_cpython.listener_client[_XML] = _XmlListener, _xml_client
-_SERIALIZERS = {"pickle": _PICKLE, "xmlrpclib": _XML}
-
-
-class Server(_cpython.Server):  # type: ignore[misc]
-    """CPython's, which also ends with the process that started it, and with its address."""
-
-    def serve_forever(self) -> None:
-        """Run until shut down."""
-        if parent := process.parent_process():
-            watch = threading.Thread(target=self._outlive, args=(parent,), daemon=True)
-            watch.start()
-        super().serve_forever()
-
-    def _outlive(self, parent: Any) -> None:
-        connection.wait([parent.sentinel])
-        self.stop_event.set()
-
-    def accepter(self) -> None:
-        """Accept connections, as long as there is an address."""
-        while not self.stop_event.is_set():
-            try:
-                conn = self.listener.accept()
-            except ServerUnavailable:
-                break
-            except (OSError, ObjectExpired):
-                if not self._is_bound():
-                    break
-                continue  # whoever wanted to connect is gone
-            threading.Thread(target=self.handle_request, args=(conn,), daemon=True).start()
-        self.stop_event.set()
-
-    def _is_bound(self) -> bool:
-        post = self.listener._listener
-        try:
-            return post is not None and post._channel.look() is not None
-        except ObjectExpired:
-            return False
 
 
 # -- proxies of what is in a server process --
@@ -275,7 +135,7 @@ class BaseManager(_BaseManager):  # type: ignore[misc]  # see _cpython
             from .context import _default_context
 
             ctx = _default_context.get_context()
-        super().__init__(address, authkey, _SERIALIZERS.get(serializer, serializer), ctx, **more)
+        super().__init__(address, authkey, SERIALIZERS.get(serializer, serializer), ctx, **more)
 
     @classmethod
     def register(
@@ -362,185 +222,6 @@ class _Ending:
 def _shut_down(end_server: _Ending, state: Any) -> None:
     end_server()
     state.value = State.SHUTDOWN
-
-
-# -- what stands behind the proxies of objects in Redis --
-
-
-class _Acquirer:
-    """``threading``'s Lock, RLock or semaphore, over ours."""
-
-    def __init__(self, lock: Any) -> None:
-        self.lock = lock
-
-    def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
-        exclusive = self.lock._semlock.kind != synchronize.SEMAPHORE
-        if exclusive and timeout == -1:
-            timeout = None
-        if not blocking and timeout is not None:
-            raise ValueError("can't specify a timeout for a non-blocking call")
-        return bool(self.lock.acquire(bool(blocking), timeout))
-
-    def release(self) -> None:
-        kind = self.lock._semlock.kind
-        try:
-            self.lock.release()
-        except ValueError:
-            if kind == synchronize.SEMAPHORE:
-                raise
-            raise RuntimeError("release unlocked lock") from None
-        except AssertionError:
-            raise RuntimeError("cannot release un-acquired lock") from None
-
-    def __repr__(self) -> str:
-        return repr(self.lock)
-
-
-class _Condition(_Acquirer):
-    """``threading.Condition``, over ours."""
-
-    def __init__(self, condition: Any) -> None:
-        super().__init__(condition._lock)
-        self.condition = condition
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self._check("wait on")
-        return bool(self.condition.wait(timeout))
-
-    def notify(self, n: int = 1) -> None:
-        self._check("notify on")
-        self.condition.notify(n)
-
-    def notify_all(self) -> None:
-        self._check("notify on")
-        self.condition.notify_all()
-
-    def _check(self, what: str) -> None:
-        if not self.lock._semlock._is_mine():
-            raise RuntimeError(f"cannot {what} un-acquired lock")
-
-    def __repr__(self) -> str:
-        return repr(self.condition)
-
-
-class _Queue(queues.JoinableQueue):
-    """``queue.Queue``, over ours: what was put is there when ``put`` returns."""
-
-    def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
-        if not self._channel.put(messages.dumps(obj), block, _not_negative(block, timeout)):
-            raise queue.Full
-
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        return super().get(block, _not_negative(block, timeout))
-
-
-def _not_negative(block: bool, timeout: float | None) -> float | None:
-    if block and timeout is not None and timeout < 0:
-        raise ValueError("'timeout' must be a non-negative number")
-    return timeout
-
-
-class _Names:
-    """The attributes of a Namespace."""
-
-    def __init__(self, **kwds: Any) -> None:
-        self.names = Dict.create(kwds)
-
-    def get(self, name: str) -> Any:
-        try:
-            return self.names[name]
-        except KeyError:
-            raise AttributeError(f"'Namespace' object has no attribute {name!r}") from None
-
-    def delete(self, name: str) -> None:
-        try:
-            del self.names[name]
-        except KeyError:
-            raise AttributeError(f"'Namespace' object has no attribute {name!r}") from None
-
-    def copy(self) -> Any:
-        return Namespace(**self.names.copy())
-
-
-class _Cell:
-    """A Value."""
-
-    def __init__(self, typecode: Any, value: Any, lock: bool = True) -> None:
-        self.typecode = typecode
-        self.cell = Dict.create({"value": value})
-
-    def get(self) -> Any:
-        return self.cell["value"]
-
-    def set(self, value: Any) -> None:
-        self.cell["value"] = value
-
-    def copy(self) -> Any:
-        return Value(self.typecode, self.get())
-
-
-class _Array:
-    """An ``array.array`` that keeps its length: its bytes."""
-
-    def __init__(self, typecode: str, sequence: Any, lock: bool = True) -> None:
-        data = array.array(typecode, sequence)
-        self.typecode, self.length, self.width = typecode, len(data), data.itemsize
-        self.region = Region.create(len(data) * data.itemsize, data.tobytes())
-
-    def _read(self, start: int, stop: int) -> Any:
-        found = array.array(self.typecode)
-        found.frombytes(self.region.read(start * self.width, (stop - start) * self.width))
-        return found
-
-    def copy(self) -> Any:
-        return self._read(0, self.length)
-
-    def __len__(self) -> int:
-        return self.length
-
-    def _at(self, index: int, what: str) -> int:
-        place = index + self.length if index < 0 else index
-        if not 0 <= place < self.length:
-            raise IndexError(f"array {what} out of range")
-        return place
-
-    def __getitem__(self, index: Any) -> Any:
-        if not isinstance(index, slice):
-            place = self._at(index, "index")
-            return self._read(place, place + 1)[0]
-        places = range(self.length)[index]
-        if not places:
-            return array.array(self.typecode)
-        low, high = min(places), max(places)
-        found = self._read(low, high + 1)
-        return found if places.step == 1 else found[slice(*_ends(places, low))]
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        if not isinstance(index, slice):
-            place = self._at(index, "assignment index")
-            data = array.array(self.typecode, [value]).tobytes()
-            self.region.write([place * self.width, data])
-            return
-        if not isinstance(value, array.array) or value.typecode != self.typecode:
-            raise TypeError("can only assign an array of the same typecode")
-        places, data, width = range(self.length)[index], value.tobytes(), self.width
-        if len(places) != len(value):
-            raise ValueError(
-                f"an array of a manager keeps its length: {len(value)} elements do not fit in a "
-                f"slice of {len(places)}"
-            )
-        if places.step == 1 and places:
-            self.region.write([places[0] * width, data])
-        elif places:
-            ranges: list[Any] = []
-            for number, place in enumerate(places):
-                ranges += place * width, data[number * width : (number + 1) * width]
-            self.region.write(ranges)
-
-
-def _ends(places: range, low: int) -> tuple[int, int | None, int]:
-    stop = places.stop - low
-    return places.start - low, stop if stop >= 0 else None, places.step
 
 
 # -- their proxies --
@@ -818,26 +499,26 @@ class SyncManager(BaseManager, _cpython.SyncManager):  # type: ignore[misc]
 
     def Lock(self) -> Any:
         """A lock."""
-        return self._direct("Lock", lambda: _Acquirer(self._ctx.Lock()))
+        return self._direct("Lock", lambda: referents.Acquirer(self._ctx.Lock()))
 
     def RLock(self) -> Any:
         """A recursive lock."""
-        return self._direct("RLock", lambda: _Acquirer(self._ctx.RLock()))
+        return self._direct("RLock", lambda: referents.Acquirer(self._ctx.RLock()))
 
     def Semaphore(self, value: int = 1) -> Any:
         """A semaphore."""
-        return self._direct("Semaphore", lambda: _Acquirer(self._ctx.Semaphore(value)))
+        return self._direct("Semaphore", lambda: referents.Acquirer(self._ctx.Semaphore(value)))
 
     def BoundedSemaphore(self, value: int = 1) -> Any:
         """A bounded semaphore."""
         make = self._ctx.BoundedSemaphore
-        return self._direct("BoundedSemaphore", lambda: _Acquirer(make(value)))
+        return self._direct("BoundedSemaphore", lambda: referents.Acquirer(make(value)))
 
     def Condition(self, lock: Any = None) -> Any:
         """A condition variable; ``lock`` may be a proxy of one."""
         if isinstance(lock, _Direct):
             lock = lock._referent.lock
-        return self._direct("Condition", lambda: _Condition(self._ctx.Condition(lock)))
+        return self._direct("Condition", lambda: referents.Condition(self._ctx.Condition(lock)))
 
     def Event(self) -> Any:
         """An event."""
@@ -849,23 +530,23 @@ class SyncManager(BaseManager, _cpython.SyncManager):  # type: ignore[misc]
 
     def Queue(self, maxsize: int = 0) -> Any:
         """A queue, whose tasks can be waited for."""
-        return self._direct("Queue", _Queue, maxsize)
+        return self._direct("Queue", referents.Queue, maxsize)
 
     def JoinableQueue(self, maxsize: int = 0) -> Any:
         """The same, as in CPython."""
-        return self._direct("JoinableQueue", _Queue, maxsize)
+        return self._direct("JoinableQueue", referents.Queue, maxsize)
 
     def Namespace(self, /, **kwds: Any) -> Any:
         """An object with attributes."""
-        return self._direct("Namespace", _Names, **kwds)
+        return self._direct("Namespace", referents.Names, **kwds)
 
     def Value(self, typecode: Any, value: Any, lock: bool = True) -> Any:
         """Any value; the type code is only shown."""
-        return self._direct("Value", _Cell, typecode, value)
+        return self._direct("Value", referents.Cell, typecode, value)
 
     def Array(self, typecode: str, sequence: Any, lock: bool = True) -> Any:
         """An array of numbers."""
-        return self._direct("Array", _Array, typecode, sequence)
+        return self._direct("Array", referents.Array, typecode, sequence)
 
     def list(self, *args: Any) -> Any:
         """A list."""

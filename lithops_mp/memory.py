@@ -86,7 +86,10 @@ def release_bound(lock: SemKeys, regions: list[MemKeys]) -> Bound:
 
 
 def release(lock: SemKeys, me: Me, fence: int, changes: dict[MemKeys, Ranges]) -> Steps:
-    """:func:`protocols.release` that writes, in the same step. Raises LockLost."""
+    """:func:`protocols.release` that writes, in the same step. Raises LockLost.
+
+    A :class:`Commit` is how ``SemLock.release`` begins with it.
+    """
     what = packed(list(changes.values()))
     first = Call(release_bound(lock, list(changes)), (0, what, me.id, me.stamp(), fence))
     try:

@@ -11,7 +11,7 @@
     +------------+     result handler
 
 The classes on the left, the three threads between and what they do are CPython's
-(``multiprocessing.pool``). Ours are both queues, and how workers come and go:
+(``multiprocessing.pool``). Ours are both queues, and how workers come and go (``crew``):
 
 * A worker is a process that lives as long as the pool; it starts when there is something
   for it to do, ends when it has been idle for long, before its platform ends it, and
@@ -39,7 +39,6 @@ from collections.abc import Callable, Iterable, Sequence
 from multiprocessing import ProcessError
 from multiprocessing import connection as _connection
 from multiprocessing import pool as _mp
-from multiprocessing import process as _process
 from multiprocessing.pool import (  # type: ignore[attr-defined]
     CLOSE,
     INIT,
@@ -62,8 +61,9 @@ from ._store.client import Client, Woken
 from ._store.families import Step
 from ._store.replies import fault
 from ._store.session import current
+from .crew import Bell, Crew, PoolWorker
 from .errors import WorkerLost
-from .popen_lithops import Functions, draw, modules_of
+from .functions import Functions, draw, modules_of
 from .process import Process
 from .reduction import ProcessPickler
 from .workplace import CALLS, FUNCTIONS, Shop, Terms, task_of, work
@@ -95,229 +95,6 @@ MOST = 500
 
 # Tasks whose times are kept, at most, for EXPORT_EXECUTION_DETAILS.
 RECORDS = 100_000
-
-# So many workers in a row may fail to begin, none getting ready in between, before the
-# pool is broken: a failure may be one machine's, three are the initializer's.
-FAILURES = 3
-
-
-class Bell:
-    """What wakes the thread that looks after the workers: as much of a queue as it asks for."""
-
-    def __init__(self) -> None:
-        self._reader, self._writer = _connection.Pipe(duplex=False)
-        self._rung = False
-
-    def put(self, what: None) -> None:
-        """Ring; no more than once until it was heard."""
-        if not self._rung:
-            self._rung = True
-            self._writer.send_bytes(b"")
-
-    def get(self) -> None:
-        """Hear it."""
-        self._rung = False
-        self._reader.recv_bytes()
-
-    def empty(self) -> bool:
-        """Has it not been rung?"""
-        return not self._reader.poll()
-
-    def close(self) -> None:
-        """It will not be rung again."""
-        self._rung = True
-        self._reader.close()
-        self._writer.close()
-
-
-class Backstage:
-    """A context as CPython's Pool uses it, which has no need of a queue between processes."""
-
-    def __init__(self, ctx: Any) -> None:
-        self.Process = ctx.Process
-        self.SimpleQueue = Bell
-
-
-class PoolWorker(Process):
-    """A worker of a pool, which starts when there is something to do.
-
-    ``pid`` is that of a worker that runs: who asks for it has it started.
-    """
-
-    def __init__(self, crew: Crew, method: str | None) -> None:
-        super().__init__(target=work)
-        self._exports = False  # the pool says when its tasks ran
-        self._replaceable = True
-        self._crew = crew
-        self._method = method
-        self._starting = threading.RLock()
-        self._dismissed = False
-
-    def __getstate__(self) -> dict[str, Any]:
-        ours = {"_crew", "_starting", "_dismissed"}
-        return {name: value for name, value in self.__dict__.items() if name not in ours}
-
-    def start(self) -> None:
-        """Be ready to start."""
-        if _process.current_process()._config.get("daemon"):  # type: ignore[attr-defined]
-            raise AssertionError("daemonic processes are not allowed to have children")
-        self._crew.add(self)
-
-    def begin(self) -> bool:
-        """Start, if that has not happened. False if it is not to any more."""
-        with self._starting:
-            if self._popen is None and not self._dismissed:  # type: ignore[attr-defined]
-                self._args = self._crew.terms()
-                super().start()
-            return not self._dismissed
-
-    @property
-    def _begun(self) -> bool:
-        return self._popen is not None  # type: ignore[attr-defined]
-
-    @property
-    def sentinel(self) -> int:
-        """A file descriptor that is ready when the worker has ended. None before it started."""
-        if not self._begun:
-            raise AttributeError("sentinel")
-        return super().sentinel
-
-    @property
-    def ident(self) -> int | None:
-        """The process id; waits until the worker runs. 0 if it was ended before."""
-        self._crew.begin(self)
-        return super().ident or 0
-
-    pid = ident
-
-    def is_alive(self) -> bool:
-        """Does it run, or will it when it is needed?"""
-        return super().is_alive() if self._begun else not self._dismissed
-
-    def join(self, timeout: float | None = None) -> None:
-        """Wait for its end; of one that never started, not at all."""
-        if self._begun:
-            super().join(timeout)
-            self._crew.note_end(self)
-
-    def terminate(self) -> None:
-        """End it, or never start it."""
-        with self._starting:
-            self._dismissed = True
-            if self._begun:
-                super().terminate()
-
-
-class Crew:
-    """The workers that there may be, and a thread that starts as many as there is work for.
-
-    Starting one takes a while, and the first one much longer; nobody waits for it.
-    """
-
-    def __init__(self, tasks: Tasks) -> None:
-        self._tasks = tasks
-        self._lock = threading.Lock()
-        self._idle: collections.deque[PoolWorker] = collections.deque()
-        self._running: set[PoolWorker] = set()
-        self._failures: collections.OrderedDict[str, BaseException | None] = (
-            collections.OrderedDict()
-        )
-        self._ready: set[str] = set()
-        self._wake = threading.Event()
-        self._stopped = False
-        self._thread: threading.Thread | None = None
-        self.size = 0
-        self.bell: Bell | None = None
-        #: How many run, or are about to.
-        self.count = 0
-
-    def terms(self) -> tuple[Any, ...]:
-        """What a worker that begins is told."""
-        return self._tasks.terms()
-
-    def add(self, worker: PoolWorker) -> None:
-        """One more that may be started."""
-        self._idle.append(worker)
-        self.look()
-
-    def look(self) -> None:
-        """Start some if there is work for them."""
-        if self._idle and self.count < len(self._tasks.outstanding) and not self._stopped:
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="lithops_mp crew", daemon=True
-                )
-                self._thread.start()
-            self._wake.set()
-
-    def begin(self, worker: PoolWorker) -> None:
-        """Start this one."""
-        with self._lock:
-            if worker in self._idle:
-                self._idle.remove(worker)
-                self.count += 1
-        self._start(worker)
-
-    def _start(self, worker: PoolWorker) -> None:
-        if worker.begin():
-            self._running.add(worker)
-        if self.bell:
-            self.bell.put(None)  # its end is waited for, too
-
-    def _next(self) -> PoolWorker | None:
-        with self._lock:
-            if self._stopped or self._tasks.broken:
-                return None
-            if self._idle and self.count < len(self._tasks.outstanding):
-                self.count += 1
-                return self._idle.popleft()
-            return None
-
-    def _run(self) -> None:
-        while not self._stopped:
-            self._wake.wait()
-            self._wake.clear()
-            while worker := self._next():
-                try:
-                    self._start(worker)
-                except Exception as error:
-                    self._tasks.fail(error)
-
-    def note_end(self, worker: PoolWorker) -> None:
-        """A worker has ended: another one may take its place. Counted if it never got ready."""
-        if worker.exitcode is None or worker not in self._running:
-            return
-        with self._lock:
-            self._running.discard(worker)
-            self.count -= 1
-        uid = worker._popen.uid  # type: ignore[attr-defined]
-        if worker.exitcode != 0 and uid not in self._ready:
-            self.note_failure(uid, None)
-        self._ready.discard(uid)
-        self.look()
-
-    def note_ready(self, uid: str) -> None:
-        """A worker has begun."""
-        self._ready.add(uid)
-        self._failures.clear()
-
-    def note_failure(self, uid: str, error: BaseException | None) -> None:
-        """A worker could not begin, and perhaps said why; the last of some breaks the pool."""
-        self._failures[uid] = error or self._failures.get(uid)
-        if len(self._failures) >= FAILURES:
-            why = next(filter(None, reversed(self._failures.values())), None)
-            self._tasks.fail(
-                why
-                or WorkerLost(
-                    f"{FAILURES} workers of this pool in a row ended before they could begin; "
-                    "what they wrote to stderr may say why"
-                )
-            )
-
-    def stop(self) -> None:
-        """Start no more."""
-        self._stopped = True
-        self._wake.set()
 
 
 class Sent(NamedTuple):
@@ -686,6 +463,14 @@ def _lost(task: str, i: int, why: str, deaths: int) -> WorkerLost:
         f"the task {task}, number {i} of its call, is lost: {some} died with it, the last one "
         f"{why}. It may be the task that ends its process; TASK_RETRIES is {deaths - 1}"
     )
+
+
+class Backstage:
+    """A context as CPython's Pool uses it, which has no need of a queue between processes."""
+
+    def __init__(self, ctx: Any) -> None:
+        self.Process = ctx.Process
+        self.SimpleQueue = Bell
 
 
 class Pool(_mp.Pool):

@@ -181,7 +181,9 @@ class Phrases:
     """How the protocols of a lock begin when this client speaks, packed but for the numbers.
 
     A process that was just woken pays several times for every line of Python, and
-    these are all that is said as long as nothing goes wrong.
+    these are all that is said as long as nothing goes wrong. ``SemLock`` begins with
+    them and goes on with ``acquire_on`` and ``release_on``; the generators that say
+    all of it are for those who take one step at a time.
     """
 
     def __init__(self, sem: SemKeys, client: str) -> None:

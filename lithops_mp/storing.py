@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ._store import keys
 from ._store.commands import Call
-from ._store.families import Ref
+from ._store.families import Ref, own
 from ._store.replies import fault
 from ._store.scripts import Argument, Bound
 from .protocols import Me, Steps, insist
@@ -28,7 +28,7 @@ class Keys:
         self.ref = ref
         self.state = keys.state(ref.ident)
         self.items = keys.items(ref.ident)
-        self._bound = {name: ref.on(f"{ref.family}/{name}") for name in names}
+        self._bound = {name: ref.on(own(ref, name)) for name in names}
 
     def __getitem__(self, name: str) -> Bound:
         return self._bound[name]

@@ -9,7 +9,7 @@ from multiprocessing import util
 
 import pytest
 
-pytest_plugins = ["support.watchdog", "support.scripts"]
+pytest_plugins = ["support.watchdog", "support.fixtures", "support.scripts"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -15,32 +15,20 @@ import pickle
 import signal
 import socket
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from support.programs import Evidence, Log, meanwhile, program, start, url_of
-from support.servers import PATIENCE, eventually, running
+from support import fixtures
+from support.programs import Evidence, Log, meanwhile, start
+from support.servers import PATIENCE, eventually
 
 import lithops_mp as mp
 from lithops_mp import connection, messages
 from lithops_mp._store import keys, session
 from lithops_mp.connection import Client, Listener, wait
 
-
-@pytest.fixture(scope="module")
-def evidence() -> Iterator[Evidence]:
-    with (
-        running(tcp=True) as server,
-        program(url_of(server.settings), HEARTBEAT=0.3, LEASE=3.0),
-    ):
-        yield Evidence(server)
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Log:
-    return Log(tmp_path / "log")
+server = fixtures.server(tcp=True)
+evidence = fixtures.evidence(HEARTBEAT=0.3, LEASE=3.0)
 
 
 # -- what CPython's test_connection tests, but for the file descriptor --

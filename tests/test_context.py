@@ -12,12 +12,12 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.programs import ident_of, program, url_of
-from support.servers import running
+from support import fixtures
+from support.programs import fork, ident_of
 
 import lithops_mp as mp
 from lithops_mp._store import keys, session
@@ -34,11 +34,8 @@ LATER = (
     "shared_memory",
 )
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _program() -> Iterator[None]:
-    with running() as server, program(url_of(server.settings)):
-        yield
+server = fixtures.server()
+evidence = fixtures.evidence(autouse=True)
 
 
 # --- names ---
@@ -267,20 +264,6 @@ def test_a_lock_is_a_context_manager(kind: str) -> None:
     with pytest.raises(LookupError):
         fail()
     assert state(handle) == before
-
-
-def fork(target: Callable[[], object]) -> int:
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            target()
-            code = 0
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")

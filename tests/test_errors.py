@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import fixtures
 from support.programs import Evidence, Log, ident_of, program, start, url_of
 from support.proxy import Frames, words_of
 from support.servers import Server, free_port, running
@@ -45,10 +46,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(client_module, "RECONNECT", 0.2)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running(tcp=True, password=SECRET) as found:
-        yield found
+server = fixtures.server(tcp=True, password=SECRET)
 
 
 @contextlib.contextmanager
@@ -181,11 +179,7 @@ def test_a_server_that_is_lost_is_told_of_without_what_lies_below() -> None:
 
 # -- objects --
 
-
-@pytest.fixture
-def evidence(server: Server) -> Iterator[Evidence]:
-    with program(url_of(server.settings)):
-        yield Evidence(server)
+evidence = fixtures.evidence(scope="function")
 
 
 def uses() -> dict[str, tuple[Any, list[Callable[[], object]]]]:

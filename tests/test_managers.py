@@ -22,8 +22,9 @@ from queue import Empty, Full
 from typing import Any
 
 import pytest
-from support.programs import Evidence, Log, meanwhile, program, start, url_of
-from support.servers import PATIENCE, Server, eventually, running
+from support import fixtures
+from support.programs import Evidence, Log, meanwhile, start, url_of
+from support.servers import PATIENCE, Server, eventually
 
 import lithops_mp as mp
 from lithops_mp import storing
@@ -33,17 +34,8 @@ from lithops_mp._store.settings import URL_VARIABLE
 from lithops_mp.errors import ManagerLost, ObjectExpired
 from lithops_mp.managers import BaseManager, BaseProxy, RemoteError, SyncManager
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running(tcp=True) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def evidence(server: Server) -> Iterator[Evidence]:
-    with program(url_of(server.settings), HEARTBEAT=0.5):
-        yield Evidence(server)
+server = fixtures.server(tcp=True)
+evidence = fixtures.evidence(HEARTBEAT=0.5)
 
 
 @pytest.fixture
@@ -54,11 +46,6 @@ def manager(evidence: Evidence) -> Iterator[SyncManager]:
     session.current().settle()
     left = [key for key in evidence.object_keys() if ":m:" not in key]
     assert not left
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Log:
-    return Log(tmp_path / "log")
 
 
 # -- proxies --

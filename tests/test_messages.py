@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.servers import Server, running
+from support import fixtures
+from support.servers import Server
 
 from lithops_mp import messages
 from lithops_mp._store import keys
@@ -19,11 +20,7 @@ from lithops_mp.messages import Message
 REF = Ref("queue", "Q")
 INLINE, APART, PIECE = 100, 40, 64
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as found:
-        yield found
+server = fixtures.server()
 
 
 @pytest.fixture

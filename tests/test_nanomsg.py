@@ -13,12 +13,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from support.programs import Evidence, Log, meanwhile, program, start, url_of
-from support.servers import PATIENCE, Server, eventually, running
+from support import fixtures
+from support.programs import Log, meanwhile, start
+from support.servers import PATIENCE, eventually
 
 import lithops_mp as mp
 from lithops_mp import config, connection
@@ -28,22 +28,8 @@ pynng = pytest.importorskip("pynng")
 
 from lithops_mp import nanomsg  # noqa: E402
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as found:
-        yield found
-
-
-@pytest.fixture(scope="module", autouse=True)
-def evidence(server: Server) -> Iterator[Evidence]:
-    with program(url_of(server.settings), PIPE_CONNECTION_TYPE="nanomsg"):
-        yield Evidence(server)
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Log:
-    return Log(tmp_path / "log")
+server = fixtures.server()
+evidence = fixtures.evidence(autouse=True, PIPE_CONNECTION_TYPE="nanomsg")
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from support import fixtures
 from support.programs import Evidence, ident_of, program, url_of
 from support.proxy import Fault, Proxy, proxied
-from support.servers import Server, eventually, running
+from support.servers import Server, eventually
 
 import lithops_mp as mp
 from lithops_mp import channel, messages
@@ -21,11 +22,7 @@ from lithops_mp._store import keys, outbox, session
 
 FAULTS = [Fault.REFUSE, Fault.LOSE, Fault.TEAR, Fault.ABANDON]
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running(tcp=True) as found:
-        yield found
+server = fixtures.server(tcp=True)
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +41,8 @@ def evidence(server: Server, proxy: Proxy) -> Iterator[Evidence]:
     session.current().settle()
 
 
-@pytest.fixture
-def direct(server: Server) -> Iterator[Evidence]:
-    """Without a proxy, which takes its time."""
-    with program(url_of(server.settings), HEARTBEAT=3600, LEASE=3600):
-        yield Evidence(server)
+#: Without a proxy, which takes its time.
+direct = fixtures.evidence(scope="function", HEARTBEAT=3600, LEASE=3600)
 
 
 @pytest.fixture

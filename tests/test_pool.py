@@ -26,37 +26,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.programs import Evidence, Log, program, url_of
+from support import fixtures
+from support.programs import Evidence, Log, url_of
 from support.scripts import Scripts
-from support.servers import PATIENCE, Server, eventually, running
+from support.servers import PATIENCE, Server, eventually
 
 import lithops_mp as mp
-from lithops_mp import config, details, messages, popen_lithops
+from lithops_mp import config, crew, details, functions, messages
 from lithops_mp import pool as pool_module
 from lithops_mp._store import session
 from lithops_mp.errors import WorkerLost
 from lithops_mp.pool import MaybeEncodingError, Pool, RemoteTraceback, ThreadPool
 
+server = fixtures.server()
+evidence = fixtures.evidence(autouse=True)
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as found:
-        yield found
-
-
-@pytest.fixture(scope="module", autouse=True)
-def evidence(server: Server) -> Iterator[Evidence]:
-    """This process as a main program; what the server knows about it."""
-    with program(url_of(server.settings)):
-        yield Evidence(server)
-
-
-@pytest.fixture(autouse=True)
-def _settings() -> Iterator[None]:
-    before = config.snapshot()
-    yield
-    config.reset()
-    config.update(before)
+pytestmark = pytest.mark.usefixtures("own_config")
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +50,6 @@ def pool(evidence: Evidence) -> Iterator[Pool]:
     with mp.Pool(2) as found:
         yield found
     found.join()
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Log:
-    return Log(tmp_path / "log")
 
 
 @contextlib.contextmanager
@@ -359,13 +339,13 @@ def test_an_initializer_that_fails_breaks_the_pool(
         with pytest.raises(kind, match=match):
             found.apply(square, (1,))
     found.join()
-    assert log.lines() == [["began"]] * pool_module.FAILURES
+    assert log.lines() == [["began"]] * crew.FAILURES
 
 
 def test_one_worker_that_fails_to_begin_is_made_up_for(log: Log) -> None:
     def fail_at_first(log: Log) -> None:
         log("began")
-        if len(log.lines()) < pool_module.FAILURES:
+        if len(log.lines()) < crew.FAILURES:
             raise LookupError("not yet")
 
     with ended(mp.Pool(1, fail_at_first, (log,))) as found:
@@ -490,7 +470,7 @@ def test_a_worker_without_a_functions_modules_makes_room_for_one_that_has_them(
         second = found.apply(importlib.import_module("needed_later").pid)
         assert (first != second, worker.exitcode) == (True, 0)
         _, terms, _ = found._inqueue.terms()
-        names = popen_lithops.modules_of(pickle.dumps(terms))
+        names = functions.modules_of(pickle.dumps(terms))
         assert {"needed_first", "needed_later", "lithops_mp"} <= {*names}
     for name in "needed_first", "needed_later":
         sys.modules.pop(name)
@@ -506,10 +486,10 @@ def test_arguments_and_results_of_any_size(pool: Pool, evidence: Evidence, size:
     (same,) = pool.map(echo, [array])
     assert (same == array).all()
     assert pool.apply(fail_with_data, (size,)) is None
-    functions = len(pool._inqueue._names)
+    stored = len(pool._inqueue._names)
     eventually(
         lambda: (
-            len({key.split(":")[3] for key in evidence.object_keys() if ":b:" in key}) <= functions
+            len({key.split(":")[3] for key in evidence.object_keys() if ":b:" in key}) <= stored
         ),
         "no large message",
     )

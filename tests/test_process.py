@@ -30,35 +30,20 @@ from typing import Any
 
 import cloudpickle
 import pytest
-from support.programs import Evidence, meanwhile, program, state_of, url_of
+from support import fixtures
+from support.programs import Evidence, fork, meanwhile, state_of
 from support.scripts import Scripts
-from support.servers import PATIENCE, Server, alive, eventually, running
+from support.servers import PATIENCE, Server, alive, eventually
 
 import lithops_mp as mp
-from lithops_mp import config, popen_lithops
+from lithops_mp import config, functions
 from lithops_mp._store import keys, session
 from lithops_mp.reduction import ForkingPickler, register
 
+server = fixtures.server()
+evidence = fixtures.evidence(autouse=True)
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as found:
-        yield found
-
-
-@pytest.fixture(scope="module", autouse=True)
-def evidence(server: Server) -> Iterator[Evidence]:
-    """This process as a main program; what the server knows about it."""
-    with program(url_of(server.settings)):
-        yield Evidence(server)
-
-
-@pytest.fixture(autouse=True)
-def _settings() -> Iterator[None]:
-    before = config.snapshot()
-    yield
-    config.reset()
-    config.update(before)
+pytestmark = pytest.mark.usefixtures("own_config")
 
 
 def run(target: Callable[..., object], *args: object, **kwargs: Any) -> mp.Process:
@@ -562,7 +547,7 @@ def test_function_that_ends_before_it_begins_is_a_lost_process(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """Lithops reports nothing about a function that its machine has killed."""
-    runtime, python = tmp_path / "python", popen_lithops.interpreter()
+    runtime, python = tmp_path / "python", functions.interpreter()
     runtime.write_text(f'#!/bin/sh\n[ "$2" = run_job ] && kill -9 $$\nexec {python} "$@"\n')
     runtime.chmod(0o755)
     config.set_parameter(config.LITHOPS_CONFIG, {"localhost": {"runtime": str(runtime)}})
@@ -790,21 +775,6 @@ def test_a_signals_handler_may_use_what_it_interrupts(evidence: Evidence) -> Non
     assert not lock.acquire(block=False)
 
 
-def fork(target: Callable[[], object]) -> int:
-    """Run it in a plain fork; its exit code."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            target()
-            code = 0
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_plain_fork_starts_processes_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
     lock = mp.RLock()
@@ -812,7 +782,7 @@ def test_a_plain_fork_starts_processes_of_its_own(capfd: pytest.CaptureFixture[s
     def child() -> None:
         with lock:
             assert run(print, "from a fork's child").exitcode == 0
-        for function in list(mp.popen_lithops.Functions._mine.values()):
+        for function in list(functions.Functions._mine.values()):
             function._end()
         session.current().end()
 
@@ -840,11 +810,7 @@ def test_a_plain_fork_does_not_hold_up_a_sentinel() -> None:
 
 # --- programs of their own ---
 
-
-@pytest.fixture
-def empty_server() -> Iterator[Server]:
-    with running() as found:
-        yield found
+empty_server = fixtures.server(scope="function")
 
 
 def test_functions_and_classes_of_main(script: Scripts) -> None:
@@ -1219,7 +1185,7 @@ def test_modules_that_a_target_needs_are_found_for_another_machine(tmp_path: Pat
         import needed_there
 
         pickled = cloudpickle.dumps((needed_there.work, json.dumps, int))
-        names = popen_lithops.modules_of(pickled)
+        names = functions.modules_of(pickled)
         shipped = SerializeIndependent([]).module_paths([], names, [])
     finally:
         sys.path.remove(str(tmp_path))

@@ -15,35 +15,22 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.programs import Evidence, Log, gone, meanwhile, program, running_program, start, url_of
-from support.servers import PATIENCE, Server, eventually, running
+from support import fixtures
+from support.programs import Evidence, Log, gone, meanwhile, running_program, start, url_of
+from support.servers import PATIENCE, Server, eventually
 
 import lithops_mp as mp
 from lithops_mp import messages, queues
 from lithops_mp._store import session
 from lithops_mp._store.settings import URL_VARIABLE
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running(tcp=True) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def evidence(server: Server) -> Iterator[Evidence]:
-    with program(url_of(server.settings), HEARTBEAT=0.5):
-        yield Evidence(server)
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Log:
-    return Log(tmp_path / "log")
+server = fixtures.server(tcp=True)
+evidence = fixtures.evidence(HEARTBEAT=0.5)
 
 
 # -- what a process puts last --

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from support import fixtures
 from support.programs import Evidence, meanwhile, program, url_of
-from support.servers import Server, eventually, running
+from support.servers import Server, eventually
 
 import lithops_mp as mp
 from lithops_mp import protocols
@@ -19,11 +20,7 @@ from lithops_mp.memory import PAGE
 #: What a client of ours sends. The commands inside scripts are counted apart.
 COMMANDS = ("evalsha", "eval", "script|load", "blpop", "xread", "ping")
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running(tcp=True) as found:
-        yield found
+server = fixtures.server(tcp=True)
 
 
 @pytest.fixture

@@ -8,29 +8,20 @@ import pickle
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support import fixtures
 from support.programs import Evidence, Log, gone, ident_of, program, start, url_of
-from support.servers import Server, eventually, running
+from support.servers import Server, eventually
 
 import lithops_mp as mp
 from lithops_mp._store import keys, processes, session
 from lithops_mp._store.client import Client
 from lithops_mp.errors import ObjectExpired
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running(tcp=True) as found:
-        yield found
-
-
-@pytest.fixture
-def evidence(server: Server) -> Iterator[Evidence]:
-    with program(url_of(server.settings), HEARTBEAT=0.3, LEASE=5.0):
-        yield Evidence(server)
+server = fixtures.server(tcp=True)
+evidence = fixtures.evidence(scope="function", HEARTBEAT=0.3, LEASE=5.0)
 
 
 def run_in_thread(function: Any) -> Any:
@@ -313,11 +304,6 @@ def test_process_refers_to_what_it_was_given_while_it_lives(evidence: Evidence, 
     child.kill(signal.SIGTERM)
     assert child.join() == -signal.SIGTERM
     eventually(lambda: not evidence.server.command("EXISTS", keys.state(ident)), "its deletion")
-
-
-@pytest.fixture
-def log(tmp_path: Any) -> Log:
-    return Log(tmp_path / "log")
 
 
 def wait_for(log: Log, event: mp.Event) -> None:

@@ -14,12 +14,12 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgpack
 import pytest
 import redis
+from support import fixtures
 from support.servers import Server, all_server_binaries, eventually, free_port, running
 
 from lithops_mp._store import settings as subject
@@ -398,11 +398,7 @@ def test_importing_settings_imports_neither_redis_nor_lithops_nor_yaml() -> None
 
 # --- connections ---
 
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
+server = fixtures.server(scope="function")
 
 
 def test_connection_says_nothing_but_auth_and_select(server: Server) -> None:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.programs import meanwhile, program, url_of
-from support.servers import Server, eventually, running
+from support import fixtures
+from support.programs import meanwhile, url_of
+from support.servers import Server, eventually
 
 import lithops_mp as mp
 from lithops_mp import sharedctypes
@@ -54,16 +55,8 @@ class Count(ctypes.c_int):
     """A simple type that ctypes does not turn into a number."""
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as found:
-        yield found
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _program(server: Server) -> Iterator[None]:
-    with program(url_of(server.settings)):
-        yield
+server = fixtures.server()
+evidence = fixtures.evidence(autouse=True)
 
 
 def outcome(action: Callable[..., Any], *args: Any) -> Any:

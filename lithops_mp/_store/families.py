@@ -71,10 +71,16 @@ _KEYS: dict[str, Callable[[Ref], str]] = {
 Step = tuple[Bound, tuple[Argument, ...]]
 
 
-def _own(ref: Ref, operation: str) -> str:
-    """The family's own script, or that of all objects."""
-    own = f"{ref.family}/{operation}"
-    return own if own in REGISTRY else f"object/{operation}"
+# Where some have scripts in common.
+_SHARED = {"pipe": "queue", "dict": "store", "list": "store"}
+
+
+def own(ref: Ref, operation: str) -> str:
+    """The name of the family's own script, of one that it shares, or of all objects'."""
+    for folder in (ref.family, _SHARED.get(ref.family)):
+        if f"{folder}/{operation}" in REGISTRY:
+            return f"{folder}/{operation}"
+    return f"object/{operation}"
 
 
 # What is kept in Redis is that of another family.
@@ -88,7 +94,7 @@ def create(ref: Ref, ttl: int, process: str, fields: dict[str, Argument], *more:
     """
     fmt = f"{_FORMATS.get(ref.family, ref.family)}/1"
     packed: bytes = msgpack.packb([word for field in fields.items() for word in field])
-    return ref.on(_own(ref, "create")), (fmt, ttl, process, packed, *more)
+    return ref.on(own(ref, "create")), (fmt, ttl, process, packed, *more)
 
 
 def bind(ref: Ref, ttl: int, process: str, fields: dict[str, Argument], owner: str) -> Step:
@@ -118,7 +124,7 @@ def refer(ref: Ref, member: str, pin_ms: int = 0, arrived: str = "") -> Step:
 
 def drop(ref: Ref, process: str, *, ended: bool) -> Step:
     """Let go of an object; the last one deletes it."""
-    return ref.on(_own(ref, "unref")), (process, int(ended))
+    return ref.on(own(ref, "unref")), (process, int(ended))
 
 
 def renew(ref: Ref) -> Step:
@@ -149,7 +155,7 @@ def bury(ref: Ref, process: str, died: str, seen: bytes = b"") -> Step | None:
 
     ``seen``: what the process's ledger says (``ledger``), if somebody has it.
     """
-    name = f"{_FORMATS.get(ref.family, ref.family)}/bury"
+    name = own(ref, "bury")
     if name not in REGISTRY:
         return None
     given: dict[str, Argument] = {"process": process, "died": died, "seen": seen}

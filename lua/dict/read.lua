@@ -2,7 +2,7 @@
 -- @version 1
 -- Read entries in their order, page by page. What is changed meanwhile is in the reader's
 -- mailbox (`dict/catch`); nothing that was overwritten goes before the reader has closed
--- (`dict/close`), or was silent for a minute. All that fits in a page needs neither.
+-- (`store/close`), or was silent for a minute. All that fits in a page needs neither.
 -- KEYS[1] state     hash
 -- KEYS[2] entries   hash: key -> element
 -- KEYS[3] order     sorted set: key, by when it was new

@@ -35,7 +35,9 @@ if what == 'count' then return done(c, {'NUMBER', count}) end
 if found and (found < first or found >= last) then
   -- The first one lies before the slice: those in it are looked for one by one.
   found = nil
-  for i, element in ipairs(redis.call('LRANGE', c.items, first, last - 1)) do
+  -- To the server, an empty slice that ends at 0 would be the whole list.
+  local part = first < last and redis.call('LRANGE', c.items, first, last - 1) or {}
+  for i, element in ipairs(part) do
     for _, other in ipairs(elements) do
       if element == other and not found then found = first + i - 1 end
     end

@@ -1,7 +1,7 @@
 -- list/read
 -- @version 1
 -- The elements of a slice. What does not fit in a page is copied at once and read from the
--- copy, which lies in the client's mailbox until it closes (`list/close`), a minute at most.
+-- copy, which lies in the client's mailbox until it closes (`store/close`), a minute at most.
 -- KEYS[1] state     hash
 -- KEYS[2] items     list of elements
 -- KEYS[3] mailbox   list: the copy

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-from support.servers import Server, running
+from support import fixtures
+from support.servers import Server
 
 from .explorer import Explorer, Report, Scenario
 from .machine import Machine
 
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
+server = fixtures.server(scope="session")
 
 
 @pytest.fixture(scope="module")

@@ -373,7 +373,7 @@ PLANTS = {
         "dict/set", "if next(c.readers) then", LARGE_ONES, "whose keys are gone", "if false then"
     ),
     "what was kept for a reader stays": Plant(
-        "dict/close",
+        "store/close",
         "if not next(c.readers) then empty_trash(c) end",
         LARGE_ONES,
         "there is trash",

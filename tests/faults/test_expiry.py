@@ -5,24 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import fixtures
 from support.programs import Evidence, running_program, state_of, url_of
-from support.servers import Server, eventually, running
+from support.servers import Server, eventually
 
 from lithops_mp._store import keys
-from lithops_mp.popen_lithops import interpreter
+from lithops_mp.functions import interpreter
 
 #: Below the heartbeat, which has to follow; above what a busy machine stalls.
 TTL = {"REDIS_EXPIRY_TIME": 4}
 
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with running(tcp=True) as found:
-        yield found
+server = fixtures.server(scope="function", tcp=True)
 
 
 @pytest.fixture

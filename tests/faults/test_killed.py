@@ -16,7 +16,7 @@ from support.programs import Evidence, Log, gone, meanwhile, start
 from support.servers import PATIENCE, eventually
 
 import lithops_mp as mp
-from lithops_mp import config, popen_lithops
+from lithops_mp import config, functions, listening
 from lithops_mp._store import keys, session
 from lithops_mp.errors import OwnerDied, OwnerDiedWarning
 
@@ -363,7 +363,7 @@ def test_process_whose_record_is_lost_is_stopped_and_its_parent_told_why(
     evidence: Evidence, log: Log, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Its supervisor finds out before its parent does, which asks more seldom.
-    monkeypatch.setattr(popen_lithops, "SAFETY", 10.0)
+    monkeypatch.setattr(listening, "SAFETY", 10.0)
     child = start(log, hold, mp.Lock())
     evidence.server.command("DEL", keys.process(child.uid))
     assert child.join() == -signal.SIGKILL
@@ -389,7 +389,7 @@ def test_function_that_dies_before_it_claims_its_process_is_replaced(
 ) -> None:
     # As it happens when another program replaces the copy of Lithops that it imports.
     marker, runtime = tmp_path / "failed", tmp_path / "python"
-    runtime.write_text(FAILS_ONCE.format(marker=marker, python=popen_lithops.interpreter()))
+    runtime.write_text(FAILS_ONCE.format(marker=marker, python=functions.interpreter()))
     runtime.chmod(0o755)
     config.set_parameter(config.LITHOPS_CONFIG, {"localhost": {"runtime": str(runtime)}})
     try:

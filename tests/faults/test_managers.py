@@ -29,12 +29,6 @@ def both() -> Iterator[tuple[Server, Proxy]]:
         yield found
 
 
-@pytest.fixture
-def proxy(both: tuple[Server, Proxy]) -> Iterator[Proxy]:
-    yield both[1]
-    both[1].calm()
-
-
 @pytest.fixture(scope="module")
 def manager(both: tuple[Server, Proxy]) -> Iterator[SyncManager]:
     with mp.Manager() as found:
@@ -57,7 +51,7 @@ DICT: dict[str, tuple[Callable[[Any], Any], Any, Any]] = {
     "dict/clear": (lambda d: d.clear(), {}, None),
     "dict/read": (lambda d: d.copy(), {"a": 1, "b": 2}, {"a": 1, "b": 2}),
     "dict/catch": (lambda d: d.copy(), {"a": 1, "b": 2}, {"a": 1, "b": 2}),
-    "dict/close": (lambda d: d.copy(), {"a": 1, "b": 2}, {"a": 1, "b": 2}),
+    "store/close": (lambda d: d.copy(), {"a": 1, "b": 2}, {"a": 1, "b": 2}),
 }
 LIST: dict[str, tuple[Callable[[Any], Any], Any, Any]] = {
     "LINDEX": (lambda one: one[1], [3, 1, 2], 1),
@@ -71,18 +65,25 @@ LIST: dict[str, tuple[Callable[[Any], Any], Any, Any]] = {
     "list/times": (lambda one: one.__imul__(2) and None, [3, 1, 2] * 2, None),
     "list/read": (lambda one: one[:], [3, 1, 2], [3, 1, 2]),
     "list/page": (lambda one: one[:], [3, 1, 2], [3, 1, 2]),
-    "list/close": (lambda one: one[:], [3, 1, 2], [3, 1, 2]),
+    "store/close": (lambda one: one[:], [3, 1, 2], [3, 1, 2]),
 }
 
 
 @each_fault
-@pytest.mark.parametrize("name", [*DICT, *LIST])
+@pytest.mark.parametrize(
+    ("kind", "name"), [*(("dict", name) for name in DICT), *(("list", name) for name in LIST)]
+)
 def test_what_is_sent_again_is_done_once(
-    manager: SyncManager, proxy: Proxy, fault: Any, name: str, monkeypatch: pytest.MonkeyPatch
+    manager: SyncManager,
+    proxy: Proxy,
+    fault: Any,
+    kind: str,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(storing, "PAGE", 1)  # so that pages are asked for
-    shared = manager.dict(a=1, b=2) if name in DICT else manager.list([3, 1, 2])
-    operation, content, returned = (DICT | LIST)[name]
+    shared = manager.dict(a=1, b=2) if kind == "dict" else manager.list([3, 1, 2])
+    operation, content, returned = (DICT if kind == "dict" else LIST)[name]
     faults = proxy.faults
     proxy.once(name, fault)
     assert operation(shared) == returned

@@ -28,13 +28,7 @@ from lithops_mp.errors import ObjectExpired, ServerUnavailable, WorkerLost
 from .test_cut import each_fault
 from .test_server import restart
 
-
-@pytest.fixture(autouse=True)
-def _settings() -> Iterator[None]:
-    before = config.snapshot()
-    yield
-    config.reset()
-    config.update(before)
+pytestmark = pytest.mark.usefixtures("own_config")
 
 
 @contextlib.contextmanager
@@ -275,12 +269,6 @@ def both() -> Iterator[tuple[Server, Proxy]]:
         program(url_of(proxy.settings), HEARTBEAT=0.3, LEASE=5.0),
     ):
         yield server, proxy
-
-
-@pytest.fixture
-def proxy(both: tuple[Server, Proxy]) -> Iterator[Proxy]:
-    yield both[1]
-    both[1].calm()
 
 
 @each_fault

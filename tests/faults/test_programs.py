@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import fixtures
 from support.programs import Evidence, Program, gone, running_program, url_of
-from support.servers import Server, eventually, running
+from support.servers import Server, eventually
 
 from lithops_mp._store import keys, processes
 from lithops_mp._store.client import Client
@@ -18,11 +18,7 @@ from lithops_mp.worker import Supervisor
 
 SHORT: dict[str, Any] = {"HEARTBEAT": 0.3, "LEASE": 2.0, "PROGRAM_GRACE": 2.0}
 
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with running(tcp=True) as found:
-        yield found
+server = fixtures.server(scope="function", tcp=True)
 
 
 @pytest.fixture

@@ -7,33 +7,24 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.programs import Evidence, Log, gone, meanwhile, program, start, url_of
-from support.servers import Server, eventually, running
+from support import fixtures
+from support.programs import Evidence, Log, gone, meanwhile, start
+from support.servers import Server, eventually
 
 import lithops_mp as mp
-from lithops_mp import popen_lithops
+from lithops_mp import listening
 from lithops_mp._store import client as client_module
 from lithops_mp._store import processes, session
 from lithops_mp.errors import ObjectExpired, ServerUnavailable
 
 from .test_cut import count_up
 
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """One for each test, since none survives it as it was."""
-    with running(tcp=True) as found:
-        yield found
-
-
-@pytest.fixture
-def evidence(server: Server) -> Iterator[Evidence]:
-    with program(url_of(server.settings), HEARTBEAT=0.3, LEASE=5.0):
-        yield Evidence(server)
+#: One for each test, since none survives it as it was.
+server = fixtures.server(scope="function", tcp=True)
+evidence = fixtures.evidence(scope="function", HEARTBEAT=0.3, LEASE=5.0)
 
 
 @pytest.fixture
@@ -241,7 +232,7 @@ def test_server_that_pauses_is_waited_for(evidence: Evidence, log: Log, how: str
     lock.release()
     event.set()
     assert [child.join() for child in children] == [0, 0]
-    assert popen_lithops.Listener._mine is not None
+    assert listening.Listener._mine is not None
 
 
 def wait_for_event(log: Log, event: mp.Event) -> None:

@@ -220,7 +220,7 @@ def check(machine: Machine, case: Case) -> None:
         assert still.content == after.content
 
 
-def unproduced(prefix: str, cases: list[Case]) -> set[str]:
+def unproduced(prefix: str | tuple[str, ...], cases: list[Case]) -> set[str]:
     """Reply words in the headers of a family that no case produces.
 
     VERSION is test_object.py's.

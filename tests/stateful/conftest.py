@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from explore.machine import Machine
-from support.programs import Evidence, program, url_of
+from support import fixtures
 from support.servers import running
 
 from lithops_mp import protocols
@@ -18,11 +18,9 @@ def machine() -> Iterator[Machine]:
         yield Machine(server.settings.connection())
 
 
-@pytest.fixture(scope="module")
-def evidence() -> Iterator[Evidence]:
-    """This process as a main program of which nobody expects signs of life."""
-    with running(tcp=True) as server, program(url_of(server.settings), HEARTBEAT=3600, LEASE=3600):
-        yield Evidence(server)
+server = fixtures.server(tcp=True)
+#: Nobody expects signs of life.
+evidence = fixtures.evidence(HEARTBEAT=3600, LEASE=3600)
 
 
 @pytest.fixture(autouse=True)

@@ -297,7 +297,7 @@ def manager() -> Iterator[None]:
         def request(self: Client, script: Any, packet: bytes) -> Any:
             """One request, or the same one twice; but whoever begins to read begins anew."""
             family, _, name = script.name.partition("/")
-            if Model.stutters and family in ("dict", "list") and name != "read":
+            if Model.stutters and family in ("dict", "list", "store") and name != "read":
                 once(self, script, packet)
             return once(self, script, packet)
 

@@ -22,10 +22,11 @@ LAYERS = [
     {"protocols", "reduction", "util", "dummy", "handle"},
     {"queueing", "pooling", "messages", "memory", "storing"},
     {"channel", "workplace", "details", "values"},
-    {"containers"},
+    {"containers", "functions", "listening"},
     {"synchronize", "connection", "popen_lithops"},
     {"queues", "nanomsg", "sharedctypes"},
     {"process"},
+    {"crew", "serving", "referents"},
     {"pool"},
     {"managers"},
     {"context"},
@@ -39,10 +40,10 @@ RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 #: Upward, from inside a function, and why.
 LATE = {
     ("connection", "nanomsg"): "pynng need not be there",
+    ("functions", "worker"): "text of the function that runs on the far side",
     ("managers", "context"): "the default context, as in CPython's managers",
     ("popen_lithops", "context"): "the default context of the program, as in CPython's popen_fork",
     ("pool", "context"): "the default context, as in CPython's pool",
-    ("popen_lithops", "worker"): "text of the function that runs on the far side",
 }
 
 # An installed package has bench/ in it, which is a program beside it.
@@ -134,10 +135,10 @@ def test_only_the_store_imports_redis():
             assert not [n for n, _ in imports(path) if top(n) in ("redis", "hiredis")], path
 
 
-def test_only_launching_imports_lithops_and_late():
+def test_only_functions_imports_lithops_and_late():
     for path in MODULES:
         found = [at_once for name, at_once in imports(path) if top(name) == "lithops"]
-        if dotted(path) not in ("popen_lithops", "worker"):
+        if dotted(path) != "functions":
             assert not found, path
         assert not any(found), f"{path} imports lithops at once"
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import lithops_mp as mp
-from lithops_mp import config, popen_lithops, protocols
+from lithops_mp import config, functions, listening, protocols
 from lithops_mp._store import keys, session
 from lithops_mp._store.client import Client
 from lithops_mp._store.settings import URL_VARIABLE, Settings
@@ -47,10 +47,10 @@ def program(url: str | None, **parameters: Any) -> Iterator[session.Session]:
 
     What it was before, it is again afterwards.
     """
-    before = session._current, config.snapshot(), popen_lithops.Listener._mine
-    functions, safety = popen_lithops.Functions._mine, protocols.SAFETY
-    session._current = popen_lithops.Listener._mine = None
-    popen_lithops.Functions._mine = {}
+    before = session._current, config.snapshot(), listening.Listener._mine
+    executors, safety = functions.Functions._mine, protocols.SAFETY
+    session._current = listening.Listener._mine = None
+    functions.Functions._mine = {}
     config.reset()
     config.update({config.REDIS_URL: url, **parameters})
     protocols.SAFETY = SAFETY
@@ -58,20 +58,20 @@ def program(url: str | None, **parameters: Any) -> Iterator[session.Session]:
         mine = session.current()
         yield mine
     finally:
-        for found in list(popen_lithops.Functions._mine.values()):
+        for found in list(functions.Functions._mine.values()):
             _finalize(found._end)
-        if popen_lithops.Listener._mine is not None:
-            _silence(popen_lithops.Listener._mine)
+        if listening.Listener._mine is not None:
+            _silence(listening.Listener._mine)
         gc.collect()
         if session._current is not None:
             _finalize(session._current.end)
-        session._current, _, popen_lithops.Listener._mine = before
-        popen_lithops.Functions._mine, protocols.SAFETY = functions, safety
+        session._current, _, listening.Listener._mine = before
+        functions.Functions._mine, protocols.SAFETY = executors, safety
         config.reset()
         config.update(before[1])
 
 
-def _silence(listener: popen_lithops.Listener) -> None:
+def _silence(listener: listening.Listener) -> None:
     """End a listener's thread, which would otherwise last as long as this process."""
 
     def refuse(*args: object) -> None:
@@ -97,6 +97,21 @@ def _finalize(method: Any) -> None:
         callback = finalizer._callback
         if getattr(callback, "__self__", None) is method.__self__:
             finalizer()
+
+
+def fork(target: Callable[[], object]) -> int:
+    """Run it in a plain fork; its exit code."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            target()
+            code = 0
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 # -- children, and what they say --

@@ -1,4 +1,4 @@
--- dict/bury
+-- store/bury
 -- @version 1
 -- A process has ended: it reads no more, and asks no more for what it took.
 -- KEYS[1] state     hash
@@ -10,7 +10,9 @@
 --- @include now, store
 local state, trash, blobs, process = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
 local s = redis.call('HMGET', state, 'fmt', 'ttl', 'open')
-if s[1] ~= 'dict/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
+if s[1] ~= 'dict/1' and s[1] ~= 'list/1' then
+  return s[1] and {'VERSION', s[1]} or {'GONE'}
+end
 local c = {
   state = state, trash = trash, blobs = blobs, ttl = s[2], readers = readers_of(s[3]), freed = {},
 }

@@ -1,4 +1,4 @@
--- list/close
+-- store/close
 -- @version 1
 -- The client has read what it wanted. What was kept for it goes, unless others read.
 -- KEYS[1] state     hash
@@ -11,7 +11,9 @@
 --- @include now, store
 local state, trash, blobs, client, seq = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
 local s = redis.call('HMGET', state, 'fmt', 'ttl', 'open', 'version', 'rich', 'r:' .. client)
-if s[1] ~= 'list/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
+if s[1] ~= 'dict/1' and s[1] ~= 'list/1' then
+  return s[1] and {'VERSION', s[1]} or {'GONE'}
+end
 local again = replayed(s[6], seq)
 if again then return again end
 local c = {
