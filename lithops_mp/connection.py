@@ -30,7 +30,7 @@ from multiprocessing.connection import (  # type: ignore[attr-defined]
 from typing import Any, NoReturn
 
 from . import config, messages, queueing
-from ._store import keys
+from ._store import keys, processes
 from ._store.client import BLOCK_LIMIT, Buffer, read_streams
 from ._store.families import Ref
 from ._store.session import current
@@ -330,6 +330,10 @@ def _connect(address: Any, family: str) -> Connection:
     element = messages.inline(message)
     assert element
     try:
+        # Who buries it goes by a list that may be from before our loan; but not if it lives
+        # now. Otherwise nobody else would close the other end.
+        if lent and processes.status(session.client, listener).word in ("ENDED", "GONE"):
+            raise ObjectExpired(f"the process that listened at {address!r} has ended")
         # Without a handle: it is not ours to keep, and the listener may be this very process.
         session.client.run(queueing.put(queueing.QueueKeys(ref), session.client, element))
     except ObjectExpired:

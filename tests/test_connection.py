@@ -23,7 +23,7 @@ from support.programs import Evidence, Log, meanwhile, start
 from support.servers import PATIENCE, eventually
 
 import lithops_mp as mp
-from lithops_mp import connection, messages
+from lithops_mp import connection, messages, queueing
 from lithops_mp._store import keys, session
 from lithops_mp.connection import Client, Listener, wait
 
@@ -682,6 +682,24 @@ def test_pending_connections_see_the_end_when_the_listener_is_killed(
     assert holder.join() == -signal.SIGKILL
     with pytest.raises(FileNotFoundError):
         Client("mortal")
+
+
+def test_a_listener_that_has_ended_and_is_being_buried_is_not_connected_to(
+    evidence: Evidence,
+) -> None:
+    """What it had is let go of by a list that was made before: ours would stay for good."""
+    child = mp.Process()
+    child.start()
+    child.join()
+    uid = child._popen.uid
+    ref = connection._ref("AF_REDIS", "grave")
+    assert session.current().bind(ref, queueing.fields(), f"{uid} request")
+    before = evidence.object_keys()
+    with pytest.raises(ConnectionRefusedError, match="any more"):
+        Client("grave")
+    gc.collect()
+    eventually(lambda: evidence.object_keys() == before, evidence.object_keys)
+    session.current().unbind(ref, f"{uid} request")
 
 
 def test_accept_in_a_thread_ends_when_the_listener_is_closed(evidence: Evidence) -> None:

@@ -325,6 +325,7 @@ def meanwhile(action: Callable[[], object]) -> Iterator[None]:
         thread.join(PATIENCE)
     if failures:
         raise failures[0]
+    assert not thread.is_alive(), "what was to happen meanwhile did not end"
 
 
 def interrupt_main() -> None:
