@@ -8,6 +8,7 @@ value is there.
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import pickle
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -22,7 +23,7 @@ from ._store.families import Ref
 from ._store.replies import fault
 from ._store.scripts import command, pack
 from ._store.session import current
-from .errors import ObjectExpired
+from .errors import ObjectExpired, ServerUnavailable
 from .handle import Handle
 from .protocols import SEQ, escaped
 
@@ -40,6 +41,7 @@ class Container(Handle):
 
     def __init__(self, ref: Ref) -> None:
         super().__init__(ref)
+        self.scripts.released = self._let_go
         self.forget()
 
     def forget(self) -> None:
@@ -134,6 +136,11 @@ class Container(Handle):
         words: list[Any] = client.run(storing.change(self.scripts, name, client, *args))
         return words
 
+    @staticmethod
+    def _let_go(words: list[Any]) -> None:
+        if len(words) > 1:
+            current().unhold(words)
+
     def _released(self, words: list[Any], start: int = 1) -> None:
         """An answer says what is not held any more."""
         if len(words) > start:
@@ -153,6 +160,11 @@ def _bare(element: bytes) -> bytes:
         return element
     size, _, rest = element[1:].partition(b":")
     return rest[int(size) :]
+
+
+def _is_plain(element: bytes) -> bool:
+    """Has it neither keys of its own nor pins?"""
+    return element[0] != 114 and not 49 <= element[0] <= 52
 
 
 def _pins(element: bytes) -> list[bytes]:
@@ -201,7 +213,7 @@ class Dict(Container):
             return name, b"", b"" if values.says_all(name, key) else _pickled(key)
         known = self._known
         if known is None:
-            reply = current().client.call(self.scripts["others"], ())
+            reply = self._ask("others")
             if reply[0] != b"OTHERS":
                 raise fault(reply, self.family)
             pairs = zip(reply[2::2], reply[3::2], strict=True)
@@ -214,6 +226,15 @@ class Dict(Container):
             if new is not None:
                 new[key] = name
         return name, version, _pickled(key)
+
+    def _ask(self, name: str, *args: Any) -> list[Any]:
+        """Run a script that only reads."""
+        client = current().client
+        while True:
+            words: list[Any] = client.call(self.scripts[name], args)
+            if not storing.in_between(words):
+                return words
+            client.run(storing.enter(self.scripts))
 
     def _about(self, name: str, key: Hashable, *args: Any, shape: str) -> list[Any]:
         """Run a script on one key; ``shape`` orders key and object among its arguments."""
@@ -262,7 +283,7 @@ class Dict(Container):
     def _look(self, key: Any, want: int) -> list[Any]:
         while True:
             name, others, _ = (b"", b"", b"") if key is _NOTHING else self._locate(key)
-            words: list[Any] = current().client.call(self.scripts["get"], (others, want, name))
+            words = self._ask("get", others, want, name)
             if words[0] == b"CHANGED":
                 self._known = None
                 continue
@@ -349,7 +370,9 @@ class Dict(Container):
             if reply == b"SET":
                 return
             words = reply if type(reply) is list else [reply]
-            if words[0] not in (b"SET", b"ADDED"):
+            if storing.in_between(words):
+                words = self._about("set", key, element, shape="object key 0")
+            elif words[0] not in (b"SET", b"ADDED"):
                 raise fault(words, self.family)
         else:
             words = self._about("set", key, element, shape="object key 0")
@@ -372,8 +395,13 @@ class Dict(Container):
                 name, others, pickled = self._locate(key, new)
                 version = others or version
                 flat += [name, element, pickled]
-            packed = msgpack.packb(flat, use_bin_type=False)
-            words = self._change("update", version, packed)
+            pages = [msgpack.packb(page, use_bin_type=False) for page in storing.pages(flat)]
+            # What lies in a batch is not kept by anybody: nothing in it may need to be.
+            if len(pages) == 1 or not all(map(_is_plain, elements)):
+                pages = [msgpack.packb(flat, use_bin_type=False)]
+                words = self._change("update", version, *pages)
+            else:
+                words = self._merge(version, pages)
             if version:
                 self._known = None
             if words[0] != b"CHANGED":
@@ -381,6 +409,25 @@ class Dict(Container):
         if words[1]:
             self.resized += 1
         self._released(words, 2)
+
+    def _merge(self, version: bytes, pages: list[bytes]) -> list[Any]:
+        """Enter what does not fit in a page: all at once, too."""
+        client = current().client
+        while True:
+            seq = client.stamp()
+            laid = storing.laid(self.scripts, client, seq)
+            try:
+                for number, page in enumerate(pages):
+                    more = ("PEXPIRE", laid, storing.LAID)
+                    client.plains(("HSET", laid, number, page), more)
+                merge = storing.merge(self.scripts, client, seq, version, len(pages))
+                words: list[Any] = client.run(merge)
+            except BaseException:
+                with contextlib.suppress(ServerUnavailable):
+                    client.plain("UNLINK", laid)  # what counts already lies elsewhere
+                raise
+            if words[0] != b"MISSING":  # we stood still for longer than it lay there
+                return words
 
     def __delitem__(self, key: Any) -> None:
         words = self._about("take", key, "drop", shape="0 key")
