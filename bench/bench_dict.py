@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import floor
-from .contestants import FLOOR, OURS, PEER, SPAWN, Contestant, Stack
+from .contestants import FLOOR, OURS, PEER, Contestant, Stack, manager
 from .harness import Goal, Series, Stage, Table, latency_rows, ratio, timed
 from .site import Site
 
@@ -57,7 +57,7 @@ def _lithops(site: Site, stack: Stack) -> Any:
 DICTS = (
     Contestant("floor", FLOOR, lambda site, stack: Hash(site.wire, site.name())),
     Contestant("lithops_mp", OURS, _ours),
-    Contestant("Manager", PEER, lambda site, stack: stack.enter_context(SPAWN.Manager()).dict()),
+    Contestant("Manager", PEER, lambda site, stack: stack.enter_context(manager()).dict()),
     Contestant("lithops", PEER, _lithops, needs="lithops"),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -143,6 +144,35 @@ def test_the_page_has_plots_of_every_subject_and_needs_nothing_else(outcome: Out
 
 def test_nothing_is_left(outcome: Outcome) -> None:
     outcome.leaves_nothing()
+
+
+def test_a_run_that_is_killed_leaves_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
+    scratch = tmp_path_factory.mktemp("dead") / "t"
+    scratch.mkdir()
+    words = [sys.executable, "-m", "bench", "--tiny", "--only", "lock"]
+    environ = {**os.environ, "TMPDIR": str(scratch)}
+    mark = f"TMPDIR={scratch}".encode()
+
+    def left() -> list[str]:
+        """Its files, and the processes that it has spawned."""
+        found = [str(path) for path in scratch.iterdir()]
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                command = (folder / "cmdline").read_bytes()
+                if mark in (folder / "environ").read_bytes() and b"multiprocessing" in command:
+                    found.append(command.decode())
+        return found
+
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, cwd=ROOT, env=environ, text=True, **pipes) as run:
+        assert run.stderr
+        for line in run.stderr:
+            if "measured" in line:
+                break
+        assert left()
+        run.kill()
+        run.wait()
+        eventually(lambda: not left(), lambda: f"nothing, but there are {left()}")
 
 
 def test_a_latency_is_in_every_round_trip(tmp_path_factory: pytest.TempPathFactory) -> None:
