@@ -51,7 +51,10 @@ def _ours(site: Site, stack: Stack) -> Any:
 def _lithops(site: Site, stack: Stack) -> Any:
     from lithops.multiprocessing import Manager
 
-    return Manager().dict()
+    found = Manager().dict()
+    # It leaves them where they are.
+    stack.callback(site.redis.delete, found._oid, f"ref-{found._oid}")
+    return found
 
 
 DICTS = (
@@ -67,8 +70,9 @@ def run(stage: Stage) -> Table:
     made = stage.make(DICTS)
     for shared in made.values():
         shared[KEY] = VALUE
-    rows = _case(stage, "d[key]", {one: _read(shared) for one, shared in made.items()})
-    rows += _case(stage, "d[key] = value", {one: _write(shared) for one, shared in made.items()})
+    rows = case(stage, NAME, "d[key]", {one: _read(shared) for one, shared in made.items()})
+    writes = {one: _write(shared) for one, shared in made.items()}
+    rows += case(stage, NAME, "d[key] = value", writes)
     columns = ("p50", "p99", "to_floor", "ours_to", "goal")
     return Table(NAME, "A manager's dict, microseconds", columns, rows)
 
@@ -84,17 +88,19 @@ def _write(shared: Any) -> Callable[[], object]:
     return write
 
 
-def _case(
-    stage: Stage, case: str, calls: dict[Contestant, Callable[[], object]]
+def case(
+    stage: Stage, subject: str, name: str, calls: dict[Contestant, Callable[[], object]]
 ) -> list[dict[str, Any]]:
+    """The rows of one method."""
+
     def once(one: Contestant, series: Series) -> None:
         taken = timed(calls[one], stage.sizes.calls)
         series.samples += taken
         series.rounds.append(statistics.median(taken))
 
-    found = stage.interleave(f"{NAME}: {case}", list(calls), stage.sizes.rounds, once)
+    found = stage.interleave(f"{subject}: {name}", list(calls), stage.sizes.rounds, once)
     ours = next(series for series in found if series.kind == OURS)
-    rows = latency_rows(NAME, case, found, TO_FLOOR)
+    rows = latency_rows(subject, name, found, TO_FLOOR)
     for row, series in zip(rows, found, strict=True):
         if slower := SLOWER.get(series.name):
             row["ours_to"] = ratio(series, ours)

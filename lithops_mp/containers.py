@@ -149,9 +149,7 @@ class Container(Handle):
     def _phrase(self, client: Client, name: str, *args: Any) -> bytes:
         """The packed beginning of the commonest request, up to where it changes."""
         bound = self.scripts[name].given(client.id)
-        head = escaped(bound.head) + SEQ + b"".join(map(pack, args))
-        self._phrases = client.id, head
-        return head
+        return escaped(bound.head) + SEQ + b"".join(map(pack, args))
 
 
 def _bare(element: bytes) -> bytes:
@@ -558,6 +556,11 @@ class List(Container):
         self._read = escaped(command("LINDEX", self.scripts.items)).replace(b"*2", b"*3") + _WORD
         super().__init__(ref)
 
+    def forget(self) -> None:
+        """Know nothing."""
+        super().forget()
+        self._setting: tuple[str, bytes] = ("", b"")
+
     @classmethod
     def create(cls, items: Iterable[Any] = ()) -> List:
         """A new list: one round trip, and one for each thousand elements."""
@@ -687,11 +690,24 @@ class List(Container):
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(index, slice):
             return self._splice(index, value)
-        place = storing.clamped(_index(index))
-        words = self._change("set", place, values.simple(value) or self._element(value))
-        if words[0] == b"MISSING":
-            raise IndexError("list assignment index out of range")
-        self._released(words)
+        place = b"%d" % storing.clamped(_index(index))
+        element = values.simple(value)
+        if element is None:
+            element = self._element(value)
+        client = current().client
+        ident, phrase = self._setting
+        if ident is not client.id:
+            phrase = self._phrase(client, "set") + _WORD + _WORD
+            self._setting = client.id, phrase
+        packet = phrase % (client.stamp(), len(place), place, len(element), element)
+        reply = client.request(self.scripts["set"].script, packet)
+        if reply != b"SET":
+            words = reply if type(reply) is list else [reply]
+            if words[0] == b"MISSING":
+                raise IndexError("list assignment index out of range")
+            if words[0] != b"SET":
+                raise fault(words, self.family)
+            self._released(words)
 
     def __delitem__(self, index: Any) -> None:
         if isinstance(index, slice):
