@@ -719,6 +719,11 @@ class List(Container):
 
     def _splice(self, part: slice, some: Any = None) -> None:
         part = _checked(part)
+        if some is not None and not isinstance(some, Iterable):
+            plain = part.step in (None, 1)
+            raise TypeError(
+                "can only assign an iterable" if plain else "must assign iterable to extended slice"
+            )
         new = None if some is None else list(some)
         reply = self._put(part, None if new is None else self._elements(new))
         if reply[0] == b"SIZE":

@@ -422,6 +422,12 @@ def test_what_cannot_be_a_key_or_pickled_is_refused(manager: SyncManager) -> Non
     ):
         with pytest.raises(TypeError):
             action()
+    for part, words in (
+        (slice(1), "only assign an iter"),
+        (slice(0, 9, 2), "assign iter.* to ext"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            elements[part] = 5
     assert (shared.copy(), elements[:]) == ({}, [])
 
 
