@@ -448,6 +448,49 @@ def test_sorting_is_repeated_if_others_change_the_list(manager: SyncManager) -> 
     assert numbers[:] == [0, 0, 0, 1, 2, 3]
 
 
+class Meddler:
+    """Equal to ``Place(2)``; whoever compares it first is interrupted."""
+
+    def __init__(self, meddle: Callable[[], object]) -> None:
+        self.meddle = [meddle]
+
+    def __eq__(self, other: object) -> bool:
+        while self.meddle:
+            self.meddle.pop()()
+        return other == Place(2)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_removing_is_repeated_if_others_change_the_list(manager: SyncManager) -> None:
+    elements = manager.list([Place(1), Place(2)])
+    elements.remove(Meddler(lambda: elements.insert(0, "new")))
+    assert elements[:] == ["new", Place(1)]
+    elements.append(Place(2))
+    with pytest.raises(ValueError, match="not in list"):
+        elements.remove(Meddler(lambda: elements.remove(Place(2))))
+    assert elements[:] == ["new", Place(1)]
+
+
+class Copied:
+    """Says when it is pickled."""
+
+    meddle: list[Callable[[], object]]
+
+    def __reduce__(self) -> Any:
+        while self.meddle:
+            self.meddle.pop()()
+        return Copied, ()
+
+
+def test_multiplying_is_repeated_if_others_change_the_list(manager: SyncManager) -> None:
+    Copied.meddle = []
+    elements = manager.list([Copied(), manager.list()])  # only Python has more proxies
+    Copied.meddle = [lambda: elements.append(5)]
+    elements *= 2
+    assert [type(one).__name__ for one in elements] == ["Copied", "ListProxy", "int"] * 2
+
+
 # -- what values refer to --
 
 
