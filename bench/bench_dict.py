@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import floor
-from .contestants import FLOOR, OURS, PEER, SPAWN, Contestant, Stack
+from .contestants import FLOOR, OURS, PEER, Contestant, Stack, manager
 from .harness import Goal, Series, Stage, Table, latency_rows, ratio, timed
 from .site import Site
 
@@ -51,13 +51,16 @@ def _ours(site: Site, stack: Stack) -> Any:
 def _lithops(site: Site, stack: Stack) -> Any:
     from lithops.multiprocessing import Manager
 
-    return Manager().dict()
+    found = Manager().dict()
+    # It leaves them where they are.
+    stack.callback(site.redis.delete, found._oid, f"ref-{found._oid}")
+    return found
 
 
 DICTS = (
     Contestant("floor", FLOOR, lambda site, stack: Hash(site.wire, site.name())),
     Contestant("lithops_mp", OURS, _ours),
-    Contestant("Manager", PEER, lambda site, stack: stack.enter_context(SPAWN.Manager()).dict()),
+    Contestant("Manager", PEER, lambda site, stack: stack.enter_context(manager()).dict()),
     Contestant("lithops", PEER, _lithops, needs="lithops"),
 )
 
@@ -67,8 +70,9 @@ def run(stage: Stage) -> Table:
     made = stage.make(DICTS)
     for shared in made.values():
         shared[KEY] = VALUE
-    rows = _case(stage, "d[key]", {one: _read(shared) for one, shared in made.items()})
-    rows += _case(stage, "d[key] = value", {one: _write(shared) for one, shared in made.items()})
+    rows = case(stage, NAME, "d[key]", {one: _read(shared) for one, shared in made.items()})
+    writes = {one: _write(shared) for one, shared in made.items()}
+    rows += case(stage, NAME, "d[key] = value", writes)
     columns = ("p50", "p99", "to_floor", "ours_to", "goal")
     return Table(NAME, "A manager's dict, microseconds", columns, rows)
 
@@ -84,17 +88,19 @@ def _write(shared: Any) -> Callable[[], object]:
     return write
 
 
-def _case(
-    stage: Stage, case: str, calls: dict[Contestant, Callable[[], object]]
+def case(
+    stage: Stage, subject: str, name: str, calls: dict[Contestant, Callable[[], object]]
 ) -> list[dict[str, Any]]:
+    """The rows of one method."""
+
     def once(one: Contestant, series: Series) -> None:
         taken = timed(calls[one], stage.sizes.calls)
         series.samples += taken
         series.rounds.append(statistics.median(taken))
 
-    found = stage.interleave(f"{NAME}: {case}", list(calls), stage.sizes.rounds, once)
+    found = stage.interleave(f"{subject}: {name}", list(calls), stage.sizes.rounds, once)
     ours = next(series for series in found if series.kind == OURS)
-    rows = latency_rows(NAME, case, found, TO_FLOOR)
+    rows = latency_rows(subject, name, found, TO_FLOOR)
     for row, series in zip(rows, found, strict=True):
         if slower := SLOWER.get(series.name):
             row["ours_to"] = ratio(series, ours)

@@ -10,7 +10,10 @@ import contextlib
 import functools
 import importlib.util
 import multiprocessing
-from collections.abc import Callable, Sequence
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.managers import SyncManager
 from typing import Any, NamedTuple
 
 from . import floor
@@ -20,12 +23,32 @@ FLOOR, OURS, PEER, LOCAL = "floor", "ours", "peer", "one machine"
 SPAWN = multiprocessing.get_context("spawn")
 
 
+@contextlib.contextmanager
+def manager() -> Iterator[SyncManager]:
+    """CPython's Manager, whose process ends with ours. By itself it would outlive a killed one."""
+    found = SyncManager(ctx=SPAWN)
+    found.start(_end_with_parent)
+    with found:
+        yield found
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 class Stack(contextlib.ExitStack):
     """What is to be closed in the end. ``manager`` is CPython's, made when somebody needs it."""
 
     @functools.cached_property
     def manager(self) -> Any:
-        return self.enter_context(SPAWN.Manager())
+        return self.enter_context(manager())
 
 
 def _same(site: Site, ticket: Any) -> Any:

@@ -21,6 +21,7 @@ from . import (
     bench_dict,
     bench_event,
     bench_handover,
+    bench_list,
     bench_lock,
     bench_pipe,
     bench_pool,
@@ -40,7 +41,7 @@ SUBJECTS: dict[str, ModuleType] = {
     for module in (
         *(bench_roundtrip, bench_lock, bench_handover, bench_contention, bench_waiters),
         *(bench_event, bench_barrier, bench_queue, bench_pipe, bench_value),
-        *(bench_dict, bench_start, bench_pool),
+        *(bench_dict, bench_list, bench_start, bench_pool),
     )
 }
 

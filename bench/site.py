@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from lithops_mp._store.settings import URL_VARIABLE, Settings, from_url
 from lithops_mp.errors import ConfigurationError
 
 from .floor import Wire, packed
+from .folder import Folder
 from .proxy import Proxy, short_folder
 
 LIBRARIES = ("lithops", "redis", "hiredis", "python-redis-lock", "pottery")
@@ -182,7 +182,7 @@ def _own_folder() -> None:
     folder = os.environ["TMPDIR"] = short_folder("lmp-bench-")
     tempfile.tempdir = None  # it is asked for again
     # After all that is done at the end by anybody else.
-    util.Finalize(None, shutil.rmtree, (folder, True), exitpriority=-1000)
+    util.Finalize(None, Folder(folder).close, exitpriority=-1000)
 
 
 def _unix(s: Settings, path: str) -> str:

@@ -8,6 +8,7 @@ value is there.
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import pickle
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -22,7 +23,7 @@ from ._store.families import Ref
 from ._store.replies import fault
 from ._store.scripts import command, pack
 from ._store.session import current
-from .errors import ObjectExpired
+from .errors import ObjectExpired, ServerUnavailable
 from .handle import Handle
 from .protocols import SEQ, escaped
 
@@ -40,6 +41,7 @@ class Container(Handle):
 
     def __init__(self, ref: Ref) -> None:
         super().__init__(ref)
+        self.scripts.released = self._let_go
         self.forget()
 
     def forget(self) -> None:
@@ -134,6 +136,11 @@ class Container(Handle):
         words: list[Any] = client.run(storing.change(self.scripts, name, client, *args))
         return words
 
+    @staticmethod
+    def _let_go(words: list[Any]) -> None:
+        if len(words) > 1:
+            current().unhold(words)
+
     def _released(self, words: list[Any], start: int = 1) -> None:
         """An answer says what is not held any more."""
         if len(words) > start:
@@ -142,9 +149,7 @@ class Container(Handle):
     def _phrase(self, client: Client, name: str, *args: Any) -> bytes:
         """The packed beginning of the commonest request, up to where it changes."""
         bound = self.scripts[name].given(client.id)
-        head = escaped(bound.head) + SEQ + b"".join(map(pack, args))
-        self._phrases = client.id, head
-        return head
+        return escaped(bound.head) + SEQ + b"".join(map(pack, args))
 
 
 def _bare(element: bytes) -> bytes:
@@ -153,6 +158,11 @@ def _bare(element: bytes) -> bytes:
         return element
     size, _, rest = element[1:].partition(b":")
     return rest[int(size) :]
+
+
+def _is_plain(element: bytes) -> bool:
+    """Has it neither keys of its own nor pins?"""
+    return element[0] != 114 and not 49 <= element[0] <= 52
 
 
 def _pins(element: bytes) -> list[bytes]:
@@ -201,7 +211,7 @@ class Dict(Container):
             return name, b"", b"" if values.says_all(name, key) else _pickled(key)
         known = self._known
         if known is None:
-            reply = current().client.call(self.scripts["others"], ())
+            reply = self._ask("others")
             if reply[0] != b"OTHERS":
                 raise fault(reply, self.family)
             pairs = zip(reply[2::2], reply[3::2], strict=True)
@@ -214,6 +224,15 @@ class Dict(Container):
             if new is not None:
                 new[key] = name
         return name, version, _pickled(key)
+
+    def _ask(self, name: str, *args: Any) -> list[Any]:
+        """Run a script that only reads."""
+        client = current().client
+        while True:
+            words: list[Any] = client.call(self.scripts[name], args)
+            if not storing.in_between(words):
+                return words
+            client.run(storing.enter(self.scripts))
 
     def _about(self, name: str, key: Hashable, *args: Any, shape: str) -> list[Any]:
         """Run a script on one key; ``shape`` orders key and object among its arguments."""
@@ -262,7 +281,7 @@ class Dict(Container):
     def _look(self, key: Any, want: int) -> list[Any]:
         while True:
             name, others, _ = (b"", b"", b"") if key is _NOTHING else self._locate(key)
-            words: list[Any] = current().client.call(self.scripts["get"], (others, want, name))
+            words = self._ask("get", others, want, name)
             if words[0] == b"CHANGED":
                 self._known = None
                 continue
@@ -349,7 +368,9 @@ class Dict(Container):
             if reply == b"SET":
                 return
             words = reply if type(reply) is list else [reply]
-            if words[0] not in (b"SET", b"ADDED"):
+            if storing.in_between(words):
+                words = self._about("set", key, element, shape="object key 0")
+            elif words[0] not in (b"SET", b"ADDED"):
                 raise fault(words, self.family)
         else:
             words = self._about("set", key, element, shape="object key 0")
@@ -372,8 +393,13 @@ class Dict(Container):
                 name, others, pickled = self._locate(key, new)
                 version = others or version
                 flat += [name, element, pickled]
-            packed = msgpack.packb(flat, use_bin_type=False)
-            words = self._change("update", version, packed)
+            pages = [msgpack.packb(page, use_bin_type=False) for page in storing.pages(flat)]
+            # What lies in a batch is not kept by anybody: nothing in it may need to be.
+            if len(pages) == 1 or not all(map(_is_plain, elements)):
+                pages = [msgpack.packb(flat, use_bin_type=False)]
+                words = self._change("update", version, *pages)
+            else:
+                words = self._merge(version, pages)
             if version:
                 self._known = None
             if words[0] != b"CHANGED":
@@ -381,6 +407,25 @@ class Dict(Container):
         if words[1]:
             self.resized += 1
         self._released(words, 2)
+
+    def _merge(self, version: bytes, pages: list[bytes]) -> list[Any]:
+        """Enter what does not fit in a page: all at once, too."""
+        client = current().client
+        while True:
+            seq = client.stamp()
+            laid = storing.laid(self.scripts, client, seq)
+            try:
+                for number, page in enumerate(pages):
+                    more = ("PEXPIRE", laid, storing.LAID)
+                    client.plains(("HSET", laid, number, page), more)
+                merge = storing.merge(self.scripts, client, seq, version, len(pages))
+                words: list[Any] = client.run(merge)
+            except BaseException:
+                with contextlib.suppress(ServerUnavailable):
+                    client.plain("UNLINK", laid)  # what counts already lies elsewhere
+                raise
+            if words[0] != b"MISSING":  # we stood still for longer than it lay there
+                return words
 
     def __delitem__(self, key: Any) -> None:
         words = self._about("take", key, "drop", shape="0 key")
@@ -511,6 +556,11 @@ class List(Container):
         self._read = escaped(command("LINDEX", self.scripts.items)).replace(b"*2", b"*3") + _WORD
         super().__init__(ref)
 
+    def forget(self) -> None:
+        """Know nothing."""
+        super().forget()
+        self._setting: tuple[str, bytes] = ("", b"")
+
     @classmethod
     def create(cls, items: Iterable[Any] = ()) -> List:
         """A new list: one round trip, and one for each thousand elements."""
@@ -640,11 +690,24 @@ class List(Container):
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(index, slice):
             return self._splice(index, value)
-        place = storing.clamped(_index(index))
-        words = self._change("set", place, values.simple(value) or self._element(value))
-        if words[0] == b"MISSING":
-            raise IndexError("list assignment index out of range")
-        self._released(words)
+        place = b"%d" % storing.clamped(_index(index))
+        element = values.simple(value)
+        if element is None:
+            element = self._element(value)
+        client = current().client
+        ident, phrase = self._setting
+        if ident is not client.id:
+            phrase = self._phrase(client, "set") + _WORD + _WORD
+            self._setting = client.id, phrase
+        packet = phrase % (client.stamp(), len(place), place, len(element), element)
+        reply = client.request(self.scripts["set"].script, packet)
+        if reply != b"SET":
+            words = reply if type(reply) is list else [reply]
+            if words[0] == b"MISSING":
+                raise IndexError("list assignment index out of range")
+            if words[0] != b"SET":
+                raise fault(words, self.family)
+            self._released(words)
 
     def __delitem__(self, index: Any) -> None:
         if isinstance(index, slice):
@@ -656,6 +719,11 @@ class List(Container):
 
     def _splice(self, part: slice, some: Any = None) -> None:
         part = _checked(part)
+        if some is not None and not isinstance(some, Iterable):
+            plain = part.step in (None, 1)
+            raise TypeError(
+                "can only assign an iterable" if plain else "must assign iterable to extended slice"
+            )
         new = None if some is None else list(some)
         reply = self._put(part, None if new is None else self._elements(new))
         if reply[0] == b"SIZE":

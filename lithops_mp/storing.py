@@ -7,6 +7,7 @@ that comes out as if it were one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ._store import keys
@@ -19,6 +20,13 @@ from .protocols import Me, Steps, insist
 # Entries or elements that are read at once. Some tenths of a millisecond of the server's
 # time.
 PAGE = 1000
+# No more bytes than as many per entry, unless one alone has them.
+ENTRY = 1024
+
+# The format of a dict while a batch is entered.
+MERGING = b"dict/1 merging"
+# A batch that its client has laid down is gone then. In ms.
+LAID = 60_000
 
 
 class Keys:
@@ -28,6 +36,8 @@ class Keys:
         self.ref = ref
         self.state = keys.state(ref.ident)
         self.items = keys.items(ref.ident)
+        #: Told of an answer's pins, which are not held any more.
+        self.released: Callable[[list[Any]], object] = bool
         self._bound = {name: ref.on(own(ref, name)) for name in names}
 
     def __getitem__(self, name: str) -> Bound:
@@ -41,7 +51,7 @@ class Keys:
 def dict_keys(ref: Ref) -> Keys:
     """Of a dict."""
     names = ("set", "get", "update", "take", "swap", "add", "clear", "others", "close")
-    return Keys(ref, *names)
+    return Keys(ref, *names, "merge", "enter")
 
 
 def list_keys(ref: Ref) -> Keys:
@@ -79,19 +89,75 @@ class Sight(NamedTuple):
 
 def change(of: Keys, name: str, me: Me, *args: Argument) -> Steps:
     """Run a script that changes a container; its answer, as words."""
-    reply = yield Call(of[name], (me.id, me.stamp(), *args))
+    return (yield from _request(of, Call(of[name], (me.id, me.stamp(), *args))))
+
+
+def merge(of: Keys, me: Me, seq: bytes, others: Argument, pages: int) -> Steps:
+    """Enter the batch that was laid down under this number (:func:`laid`); as :func:`change`."""
+    return (yield from _request(of, Call(of["merge"], (me.id, seq, others, pages))))
+
+
+def _request(of: Keys, call: Call) -> Steps:
+    reply = yield from _settled(of, call)
     words = reply if isinstance(reply, list) else [reply]
     if words[0] in (b"GONE", b"VERSION", b"STALE"):
         raise fault(words, of.ref.family)
     return words
 
 
+def _settled(of: Keys, call: Call) -> Steps:
+    """The answer to a request, once no batch is in its way."""
+    while True:
+        reply = yield call
+        if not in_between(reply):
+            return reply
+        yield from enter(of)
+
+
+def in_between(reply: Any) -> bool:
+    """Is there a batch to be entered first, perhaps one's own?"""
+    return bool(reply == [b"MERGING"] or reply == [b"VERSION", MERGING])
+
+
+def enter(of: Keys) -> Steps:
+    """Enter a batch to its end, whoever brought it."""
+    reply = [b"MORE"]
+    while reply[0] == b"MORE":
+        reply = yield Call(of["enter"], ())
+        if reply[0] not in (b"MORE", b"ENTERED"):
+            raise fault(reply, of.ref.family)
+        of.released(reply)
+
+
+def laid(of: Keys, me: Me, seq: bytes) -> str:
+    """Where a client lays a batch down: a hash of pages."""
+    return f"{of.items}:{me.id}:{seq.decode()}"
+
+
+def pages(flat: list[bytes]) -> list[list[bytes]]:
+    """Entries, of three words each, as pages."""
+    found: list[list[bytes]] = [[]]
+    size = 0
+    for entry in zip(*[iter(flat)] * 3, strict=True):
+        more = sum(map(len, entry))
+        if len(found[-1]) == 3 * PAGE or (found[-1] and size + more > PAGE * ENTRY):
+            found.append([])
+            size = 0
+        found[-1] += entry
+        size += more
+    return found
+
+
 def close(of: Keys, me: Me) -> Steps:
     """What was read is not needed any more: the answer, with pins that were kept for it."""
-    reply, interrupt = yield from insist(Call(of["close"], (me.id, me.stamp())))
-    if interrupt:
-        raise interrupt
-    return reply
+    call = Call(of["close"], (me.id, me.stamp()))
+    while True:
+        reply, interrupt = yield from insist(call)
+        if interrupt:
+            raise interrupt
+        if not in_between(reply):
+            return reply
+        yield from enter(of)
 
 
 def entries(of: Keys, me: Me, page: int) -> Steps:
@@ -114,7 +180,8 @@ def entries(of: Keys, me: Me, page: int) -> Steps:
                 _enter(found, some := some[1:])
             seen, left, count = 0, 1, page
             while left > 0 and word != b"AGAIN":
-                reply = yield Call(of.mine("catch", me), (me.id, seq, seen, count))
+                call = Call(of.mine("catch", me), (me.id, seq, seen, count))
+                reply = yield from _settled(of, call)
                 word = reply[0]
                 if word == b"CAUGHT":
                     left = int(reply[1])
@@ -134,7 +201,8 @@ def entries(of: Keys, me: Me, page: int) -> Steps:
 
 
 def _page(of: Keys, me: Me, seq: bytes, after: Argument, last: Argument, count: int) -> Steps:
-    reply = yield Call(of.mine("read", me), (me.id, seq, after, last, count))
+    call = Call(of.mine("read", me), (me.id, seq, after, last, count))
+    reply = yield from _settled(of, call)
     if reply[0] not in (b"ALL", b"PAGE", b"AGAIN"):
         raise fault(reply, of.ref.family)
     return reply[0], reply[1:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,17 +14,18 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
-from support.servers import eventually
+from support.servers import eventually, running
 
 ROOT = Path(__file__).parent.parent
 
 
 class Outcome(NamedTuple):
-    """What a run left: its JSON, its page, what it printed, and where it could forget files."""
+    """What a run left: its JSON, its page, what it printed, and said meanwhile, and its folder."""
 
     report: dict[str, Any]
     page: str
     printed: str
+    said: str
     temporary: Path
 
     def leaves_nothing(self) -> None:
@@ -51,7 +53,8 @@ def measure(scratch: Path, *words: str) -> Outcome:
     done = bench(temporary, "--tiny", "--json", str(files[0]), "--html", str(files[1]), *words)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    return Outcome(json.loads(files[0].read_text()), files[1].read_text(), done.stdout, temporary)
+    report, page = json.loads(files[0].read_text()), files[1].read_text()
+    return Outcome(report, page, done.stdout, done.stderr, temporary)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +77,7 @@ def test_every_subject_has_rows_of_the_floor_and_of_us(outcome: Outcome) -> None
     explained = bench(ROOT, "--help").stdout.partition("subjects:")[2].partition("columns:")[0]
     subjects = set(re.findall(r"^  (\w+) ", explained, re.MULTILINE))
     assert subjects >= {"lock", "handover", "contention", "waiters", "queue", "pipe", "value"}
-    assert subjects >= {"event", "barrier", "start", "roundtrip", "dict"}
+    assert subjects >= {"event", "barrier", "start", "roundtrip", "dict", "list"}
     assert {subject for subject, _ in cases} == subjects
     for case in cases:
         kinds = {row["kind"] for row in rows if (row["subject"], row["case"]) == case}
@@ -112,6 +115,56 @@ def test_a_person_sees_who_is_nearer_the_floor_and_the_best_peer(outcome: Outcom
         assert any(row["to_best_peer"] for row in mine if row["kind"] == "ours"), subject
 
 
+def test_progress_is_shown_while_it_runs(outcome: Outcome) -> None:
+    rows = outcome.report["rows"]
+    subjects = list(dict.fromkeys(row["subject"] for row in rows))
+    for number, subject in enumerate(subjects, 1):
+        assert f"[{number}/{len(subjects)}] {subject}: " in outcome.said
+
+
+def test_a_line_of_waiters_is_held_against_a_shorter_one(outcome: Outcome) -> None:
+    rows = [row for row in outcome.report["rows"] if row["subject"] == "waiters"]
+    shortest, longest = min(row["x"] for row in rows), max(row["x"] for row in rows)
+    assert longest > shortest
+    assert all(row["growth"] > 0 for row in rows if row["x"] == longest)
+    ours = [row for row in rows if row["kind"] == "ours" and row["x"] == longest]
+    assert [row["goal"] for row in ours] == ["growth <= 1.3"]
+
+
+def test_the_sizes_are_those_that_are_promised(harness: ModuleType) -> None:
+    for sizes in (harness.QUICK, harness.FULL):
+        assert sizes.processes == (1, 2, 4, 8, 16)
+        assert sizes.waiters[-1] == 1000
+
+
+@pytest.mark.parametrize("subject", ["queue", "pipe"])
+def test_messages_of_several_sizes_are_sent(outcome: Outcome, subject: str) -> None:
+    rows = [row for row in outcome.report["rows"] if row["subject"] == subject]
+    assert len({row["x"] for row in rows if row.get("ops_per_s")}) >= 2
+    assert len({row["x"] for row in rows if row.get("p50")}) >= 2
+
+
+def test_a_server_of_ones_own_has_none_of_its_keys_afterwards(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with running(tcp=True, password="secret") as server:
+        s = server.settings
+        server.command("SET", "theirs", "stays")
+        words = [
+            "--only",
+            "lock",
+            "--only",
+            "dict",
+            "--redis",
+            f"redis://:secret@{s.host}:{s.port}",
+        ]
+        found = measure(tmp_path_factory.mktemp("own"), *words)
+        assert found.report["server"]["origin"] == "given with --redis"
+        assert "secret" not in found.printed + found.said + json.dumps(found.report) + found.page
+        assert server.command("KEYS", "*") == [b"theirs"]
+        assert len(found.report["rows"]) > 20
+
+
 def test_the_locks_exclude(outcome: Outcome) -> None:
     contended = [row for row in outcome.report["rows"] if row["subject"] == "contention"]
     assert all(row["count"] == "right" for row in contended if row["kind"] in ("floor", "ours"))
@@ -121,6 +174,9 @@ def test_json_says_what_was_measured_where(outcome: Outcome) -> None:
     report = outcome.report
     assert report["python"]
     assert report["machine"]["cores"]
+    assert report["machine"]["cpu"]
+    assert re.fullmatch("[0-9a-f]{40}", report["commit"]) or not (ROOT / ".git").exists()
+    assert report["seconds"] > 0
     assert report["server"]["redis_version"]
     assert {"lithops", "redis"} <= report["libraries"].keys()
     assert {"commit", "version", "date"} <= report.keys()
@@ -129,6 +185,8 @@ def test_json_says_what_was_measured_where(outcome: Outcome) -> None:
 def test_the_table_names_everyone(outcome: Outcome) -> None:
     for row in outcome.report["rows"]:
         assert row["contestant"] in outcome.printed
+    for heading in ("round trips", "x floor", "x best peer", "goal"):
+        assert f"| {heading} " in re.sub(" +", " ", outcome.printed)
     for name in outcome.report["left_out"]:
         assert f"left out: {name}" in outcome.printed
 
@@ -143,6 +201,35 @@ def test_the_page_has_plots_of_every_subject_and_needs_nothing_else(outcome: Out
 
 def test_nothing_is_left(outcome: Outcome) -> None:
     outcome.leaves_nothing()
+
+
+def test_a_run_that_is_killed_leaves_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
+    scratch = tmp_path_factory.mktemp("dead") / "t"
+    scratch.mkdir()
+    words = [sys.executable, "-m", "bench", "--tiny", "--only", "lock"]
+    environ = {**os.environ, "TMPDIR": str(scratch)}
+    mark = f"TMPDIR={scratch}".encode()
+
+    def left() -> list[str]:
+        """Its files, and the processes that it has spawned."""
+        found = [str(path) for path in scratch.iterdir()]
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                command = (folder / "cmdline").read_bytes()
+                if mark in (folder / "environ").read_bytes() and b"multiprocessing" in command:
+                    found.append(command.decode())
+        return found
+
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, cwd=ROOT, env=environ, text=True, **pipes) as run:
+        assert run.stderr
+        for line in run.stderr:
+            if "measured" in line:
+                break
+        assert left()
+        run.kill()
+        run.wait()
+        eventually(lambda: not left(), lambda: f"nothing, but there are {left()}")
 
 
 def test_a_latency_is_in_every_round_trip(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from queue import Empty, Full
 from typing import Any
 
+import msgpack
 import pytest
 from support import fixtures
 from support.programs import Evidence, Log, meanwhile, start, url_of
@@ -298,6 +299,71 @@ def test_a_dict_of_100000_entries_is_read_by_pages(
     assert max(replies) < 5
 
 
+def test_a_batch_of_100000_entries_is_entered_by_pages_and_all_at_once(
+    manager: SyncManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 100_000
+    shared = manager.dict(a=0)
+    sent: list[int] = []
+    whole = Client._exchange_all
+
+    def measured(self: Client, packets: list[Any], scripts: list[Any]) -> list[Any]:
+        sent.append(sum(map(len, packets)))
+        return whole(self, packets, scripts)
+
+    monkeypatch.setattr(Client, "_exchange_all", measured)
+    content = {f"key {number}": number for number in range(size)}
+    trips = session.current().client.round_trips
+    shared.update(content)
+    # A page is laid down with one request and entered with another.
+    assert session.current().client.round_trips - trips <= 2 * size / storing.PAGE + 3
+    assert len(sent) == size / storing.PAGE
+    assert max(sent) < 2 * storing.PAGE * storing.ENTRY
+    assert shared.copy() == {"a": 0, **content}
+    # Large entries make more pages, each of no more bytes.
+    sent.clear()
+    shared.update(dict.fromkeys(range(50), b"x" * 100000))
+    assert len(sent) >= 5
+    assert max(sent) < 2 * storing.PAGE * storing.ENTRY
+
+
+def test_going_through_a_dict_does_not_notice_an_update_of_what_is_there(
+    manager: SyncManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storing, "PAGE", 2)
+    shared = manager.dict(a=1, b=2, c=3)
+    for key in shared:
+        shared.update(dict.fromkeys("abc", key))
+    assert shared.copy() == dict.fromkeys("abc", "c")
+    going = iter(shared)
+    next(going)
+    shared.update(c=1, d=2, e=3)
+    with pytest.raises(RuntimeError, match="changed size during iteration"):
+        next(going)
+
+
+def test_a_batch_counts_for_every_method_from_one_moment_on(manager: SyncManager) -> None:
+    """Each meets a batch that is not entered yet, and enters it."""
+    for method, expected in (
+        *((lambda d: d["a"], 2), (lambda d: d.get("c"), 2), (lambda d: "c" in d, True)),
+        *((len, 3), (lambda d: d.copy(), dict.fromkeys("abc", 2)), (lambda d: d.pop("a"), 2)),
+        *((lambda d: d.popitem(), ("c", 2)), (lambda d: d.setdefault("c", 5), 2)),
+        *((lambda d: d.add("a", 1), 2), (lambda d: d.compare_set("c", 2, 3), True)),
+        *((lambda d: d.__setitem__("a", 5), None), (lambda d: d.__delitem__("c"), None)),
+        *((lambda d: d.update(a=5), None), (lambda d: d.clear(), None), (list, ["a", "b", "c"])),
+        *((lambda d: d.__setitem__(Place(1), 5), None), (lambda d: Place(1) in d, False)),
+    ):
+        shared = manager.dict(a=1, b=1)
+        of, client = shared._referent.scripts, session.current().client
+        seq = client.stamp()
+        for number, key in enumerate("abc"):
+            page = msgpack.packb(["s" + key, "i2", ""])
+            client.plain("HSET", storing.laid(of, client, seq), number, page)
+        assert client.call(of["merge"], (client.id, seq, "", 3)) == [b"MERGING"]
+        assert method(shared) == expected
+        assert shared.get("b") == (None if len(shared) == 0 else 2)
+
+
 def test_values_of_any_size_are_there_and_leave_nothing(
     manager: SyncManager, evidence: Evidence
 ) -> None:
@@ -343,6 +409,12 @@ def test_what_cannot_be_a_key_or_pickled_is_refused(manager: SyncManager) -> Non
     ):
         with pytest.raises(TypeError):
             action()
+    for part, words in (
+        (slice(1), "only assign an iter"),
+        (slice(0, 9, 2), "assign iter.* to ext"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            elements[part] = 5
     assert (shared.copy(), elements[:]) == ({}, [])
 
 
@@ -361,6 +433,49 @@ def test_sorting_is_repeated_if_others_change_the_list(manager: SyncManager) -> 
     with pytest.raises(ZeroDivisionError):
         numbers.sort(key=lambda number: 1 / number)
     assert numbers[:] == [0, 0, 0, 1, 2, 3]
+
+
+class Meddler:
+    """Equal to ``Place(2)``; whoever compares it first is interrupted."""
+
+    def __init__(self, meddle: Callable[[], object]) -> None:
+        self.meddle = [meddle]
+
+    def __eq__(self, other: object) -> bool:
+        while self.meddle:
+            self.meddle.pop()()
+        return other == Place(2)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_removing_is_repeated_if_others_change_the_list(manager: SyncManager) -> None:
+    elements = manager.list([Place(1), Place(2)])
+    elements.remove(Meddler(lambda: elements.insert(0, "new")))
+    assert elements[:] == ["new", Place(1)]
+    elements.append(Place(2))
+    with pytest.raises(ValueError, match="not in list"):
+        elements.remove(Meddler(lambda: elements.remove(Place(2))))
+    assert elements[:] == ["new", Place(1)]
+
+
+class Copied:
+    """Says when it is pickled."""
+
+    meddle: list[Callable[[], object]]
+
+    def __reduce__(self) -> Any:
+        while self.meddle:
+            self.meddle.pop()()
+        return Copied, ()
+
+
+def test_multiplying_is_repeated_if_others_change_the_list(manager: SyncManager) -> None:
+    Copied.meddle = []
+    elements = manager.list([Copied(), manager.list()])  # only Python has more proxies
+    Copied.meddle = [lambda: elements.append(5)]
+    elements *= 2
+    assert [type(one).__name__ for one in elements] == ["Copied", "ListProxy", "int"] * 2
 
 
 # -- what values refer to --

@@ -27,7 +27,7 @@ from redis.exceptions import (
 from .commands import Block, Call, Command, Watch
 from .scripts import NO_REPLY, Argument, Bound, Script, command, pack
 from .settings import Settings, translate
-from .wire import Wire
+from .wire import Busy, Wire
 
 Reply = list[Any]
 Buffer = bytes | bytearray | memoryview
@@ -470,12 +470,14 @@ class Client:
     def _persist(self, packets: list[Any], scripts: list[Script], error: RedisError) -> list[Any]:
         """Send the same requests again on new connections until answered or out of time."""
         # A server that was looked for in vain is tried once by each later call.
-        limit = RECONNECT_EMBEDDED if self.settings.embedded else RECONNECT
+        gone = self.settings.embedded and not isinstance(error, Busy)
+        limit = RECONNECT_EMBEDDED if gone else RECONNECT
         deadline = time.monotonic() + (0 if self._lost else limit)
         pause = 0.01
         while True:
-            self._connection.disconnect()
-            self._connection = self._open()
+            if not isinstance(error, Busy):
+                self._connection.disconnect()
+                self._connection = self._open()
             try:
                 replies = self._exchange_all(packets, scripts)
             except _BROKEN as again:

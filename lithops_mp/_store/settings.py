@@ -652,6 +652,8 @@ _REFUSALS = {
     "OOM": "The Redis server at {0} (from {1}) is out of memory (see its maxmemory setting).",
     "MISCONF": "The Redis server at {0} (from {1}) refuses to write because it cannot save its "
     "data to disk. Its log says why.",
+    "BUSY": "The Redis server at {0} (from {1}) runs a script that does not come to an end, and "
+    "answers nobody meanwhile. Its 'SCRIPT KILL' may end it.",
     "DENIED": "The Redis server at {0} (from {1}) is in protected mode: it has no password and "
     "serves only its own machine. Give it a password.",
 }

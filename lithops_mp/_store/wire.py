@@ -11,8 +11,10 @@ every read and write.
 
 from __future__ import annotations
 
+import functools
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import hiredis
@@ -27,8 +29,20 @@ _MORE = object()
 ROOM = 16384
 
 
+class Busy(ConnectionError):
+    """The server has run a script for seconds, nobody knows whose, and refuses all else.
+
+    It goes on as if nothing had been: nothing was carried out.
+    """
+
+
 def _timeval(seconds: float) -> bytes:
     return struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
+
+
+def _meant(text: str, parse: Callable[[str], Exception]) -> Exception:
+    """The exception that an error reply stands for."""
+    return Busy(text) if text.startswith("BUSY ") else parse(text)
 
 
 class Wire:
@@ -46,13 +60,19 @@ class Wire:
         self._reader: Any = None
 
     def _connect(self) -> Any:
-        self._connection.connect()
+        try:
+            self._connection.connect()
+        except exceptions.ResponseError as error:
+            if str(error).startswith("BUSY "):  # it chooses no database either
+                raise Busy(str(error)) from None
+            raise
         sock = self._connection._sock
         if type(sock) is socket.socket:  # TLS keeps Python's time limit, which redis-py has set
             sock.settimeout(None)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self._silence))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(self._silence))
-        meaning = self._connection._parser.parse_error
+        parse = self._connection._parser.parse_error
+        meaning = functools.partial(_meant, parse=parse)
         self._reader = hiredis.Reader(replyError=meaning, notEnoughData=_MORE)
         self._sock = sock
         return sock

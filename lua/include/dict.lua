@@ -39,9 +39,15 @@ local function enter(c, key, element, object)
   if not new then return false end
   c.n, c.size = c.n + 1, c.size + 1
   redis.call('ZADD', c.order, c.n, key)
-  if object ~= '' then redis.call('HSET', c.objects, key, object) end
+  if c.size == 1 then
+    redis.call('PEXPIRE', c.entries, c.ttl)
+    redis.call('PEXPIRE', c.order, c.ttl)
+  end
+  if object ~= '' then
+    redis.call('HSET', c.objects, key, object)
+    redis.call('PEXPIRE', c.objects, c.ttl)
+  end
   if is_other(key) then c.others = c.others + 1 end
-  for _, name in ipairs({c.entries, c.order, c.objects}) do redis.call('PEXPIRE', name, c.ttl) end
   return true
 end
 local function strike(c, key)

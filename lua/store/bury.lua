@@ -10,7 +10,8 @@
 --- @include now, store
 local state, trash, blobs, process = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
 local s = redis.call('HMGET', state, 'fmt', 'ttl', 'open')
-if s[1] ~= 'dict/1' and s[1] ~= 'list/1' then
+-- What a batch is about to enter is nobody's business here.
+if s[1] ~= 'dict/1' and s[1] ~= 'dict/1 merging' and s[1] ~= 'list/1' then
   return s[1] and {'VERSION', s[1]} or {'GONE'}
 end
 local c = {

@@ -114,6 +114,16 @@ def pairer(*elements: str, how: str = "update") -> Program:
     return program
 
 
+def merger() -> Program:
+    """Enter the batch that was laid down for it; how many keys were new."""
+
+    def program(me: Me) -> Run:
+        reply = yield from storing.merge(AS_DICT, me, me.stamp(), "", 2)
+        return int(reply[1]) if reply[0] == b"OK" else None
+
+    return program
+
+
 def reader(of: storing.Keys = AS_DICT) -> Program:
     """Read everything, one at a time; the elements, which are there until it has closed."""
 
@@ -206,12 +216,17 @@ class ContainerRules(Rules):
 
     def content(self, state: State) -> Any:
         """What is there."""
+        if batch := state.hash(self.key).get("merge"):
+            where, _, _ = batch.partition(" ")
+            return state.content.get(f"{keys.blobs(self.ref.ident)}:{where}:1", ())
         return state.content.get(self.items, ())
 
     def state(self, state: State) -> str | None:
         s = state.hash(self.key)
         if not s:
             return "the state is gone"
+        if "merge" in s and state.has(self.items):
+            return "I20: what is half entered can be read without a script"
         found = self.content(state)
         if len(found) != int(s["size"]):
             return f"I19: size is {s['size']}, and there are {found}"
@@ -247,6 +262,8 @@ class ContainerRules(Rules):
             late = any("copy" in str(seat) for seat in world.seats)
             if not late and not self.excused:
                 return f"at the end {s['open']} reads"
+        if "merge" in s and not world.dead:
+            return f"a batch is left: {s['merge']}"
         results = [seat.node.result for seat in world.seats if seat.alive]
         return self.check(world, results)
 
@@ -304,13 +321,22 @@ def on_dict(
     *programs: Program,
     first: dict[str, str] | None = None,
     check: Callable[[World, list[Any]], str | None] = alone,
+    laid: dict[str, str] | None = None,
     **options: Any,
 ) -> Scenario:
-    """Clients of a dict in which there is something at ``first``."""
+    """Clients of a dict in which there is something at ``first``.
+
+    ``laid``: the batch of a client, which sets two entries to the same, in two pages.
+    """
     setup: list[Step] = [families.create(DICT, TTL, "main", storing.dict_fields())]
     for number, (key, element) in enumerate((first or {}).items()):
         args = ("main.0", f"{number:012d}", "", "", key, element)
         setup += [*stored(element, DICT), (AS_DICT["set"], args)]
+    for client, element in (laid or {}).items():
+        where = storing.laid(AS_DICT, Me(client), b"%012d" % 1)
+        for page, key in enumerate(("sa", "sb")):
+            setup.append((_Plain("HSET", where, page, packed(key, element, "")), ()))
+        setup.append((_Plain("PEXPIRE", where, 60_000), ()))
     return _scenario(DICT, setup, programs, check, options)
 
 

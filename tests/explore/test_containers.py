@@ -10,6 +10,7 @@ from .containers import (
     LARGE,
     LIST,
     enterer,
+    merger,
     on_dict,
     on_list,
     once,
@@ -68,6 +69,18 @@ SCENARIOS = {
         check=together,
         faults=INTERRUPTS,
         interruptible=frozenset({"entries"}),
+    ),
+    "one reads, one merges": on_dict(
+        merger(), reader(), first=PAIR, laid={"A.0": "s2"}, check=together, faults=CLOSES
+    ),
+    "one reads, one merges, two faults": on_dict(
+        merger(), reader(), first=PAIR, laid={"A.0": "s2"}, check=together, budget=2
+    ),
+    "two merge into nothing, one takes": on_dict(
+        merger(), merger(), picker("sa"), laid={"A.0": "s2", "B.0": "s3"}, budget=1
+    ),
+    "one merges, one adds": on_dict(
+        merger(), summer(2), first={"sa": "i0"}, laid={"A.0": "i5"}, budget=2
     ),
     "two push": on_list(pusher("s1", "s2"), pusher("s3"), check=once(LIST, "s1", "s2", "s3")),
     "two pop": on_list(

@@ -14,6 +14,7 @@ from .containers import (
     LARGE,
     LIST,
     enterer,
+    merger,
     on_dict,
     on_list,
     once,
@@ -90,6 +91,7 @@ TAKES = on_dict(
 )
 PAIR = {"sa": "s1", "sb": "s1"}
 READS = on_dict(reader(), pairer("s2", "s3"), first=PAIR, check=together)
+MERGES = on_dict(merger(), reader(), first=PAIR, laid={"A.0": "s2"}, check=together)
 CLEARS = on_dict(
     reader(), pairer("s2", how="clear"), pairer("s3"), first=PAIR, check=together, budget=0
 )
@@ -367,6 +369,19 @@ PLANTS = {
     ),
     "a late copy makes a reader begin again": Plant(
         "dict/read", "if last and last >= seq then return false end", READS, "I20"
+    ),
+    "a batch can be read while it is entered": Plant(
+        "dict/enter",
+        "if page == redis.call('HLEN', batch .. ':0') then",
+        MERGES,
+        "I20",
+        "if page then",
+    ),
+    "entries stay where they are while a batch is entered": Plant(
+        "dict/merge", "redis.call('RENAME', c.entries, batch .. ':1')", MERGES, "I20"
+    ),
+    "readers do not hear of a batch": Plant(
+        "dict/enter", "redis.call('RPUSH', c.state .. ':m:' .. reader, key)", MERGES, "I20"
     ),
     "a cleared dict is read on": Plant("dict/clear", "c.readers = {}", CLEARS, "I20"),
     "what a reader has goes": Plant(

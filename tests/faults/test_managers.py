@@ -16,6 +16,8 @@ from support.servers import Server, eventually, running
 import lithops_mp as mp
 from lithops_mp import storing
 from lithops_mp._store import session
+from lithops_mp._store.client import Client
+from lithops_mp._store.commands import Call
 from lithops_mp.errors import ManagerLost, ObjectExpired
 from lithops_mp.managers import SyncManager
 
@@ -44,7 +46,10 @@ DICT: dict[str, tuple[Callable[[Any], Any], Any, Any]] = {
     "HGET": (lambda d: d["a"], {"a": 1, "b": 2}, 1),
     "dict/get": (lambda d: "c" in d, {"a": 1, "b": 2}, False),
     "dict/set": (lambda d: d.__setitem__("c", 3), {"a": 1, "b": 2, "c": 3}, None),
-    "dict/update": (lambda d: d.update(c=3, a=4), {"a": 4, "b": 2, "c": 3}, None),
+    "dict/update": (lambda d: d.update(c=3), {"a": 1, "b": 2, "c": 3}, None),
+    "HSET": (lambda d: d.update(c=3, a=4), {"a": 4, "b": 2, "c": 3}, None),
+    "dict/merge": (lambda d: d.update(c=3, a=4), {"a": 4, "b": 2, "c": 3}, None),
+    "dict/enter": (lambda d: d.update(c=3, a=4), {"a": 4, "b": 2, "c": 3}, None),
     "dict/take": (lambda d: d.popitem(), {"a": 1}, ("b", 2)),
     "dict/swap": (lambda d: d.setdefault("c", 3), {"a": 1, "b": 2, "c": 3}, 3),
     "dict/add": (lambda d: d.add("a", 5), {"a": 6, "b": 2}, 1),
@@ -230,6 +235,47 @@ def test_a_reader_that_is_killed_keeps_nothing(evidence: Evidence, log: Log) -> 
         child.join()
         eventually(lambda: len(evidence.object_keys()) == 4, lambda: str(evidence.object_keys()))
         assert shared.copy() == {"a": 0, "b": 0}
+
+
+def merge_and_stop(log: Log, shared: Any, turn: int) -> None:
+    """Be killed when a batch counts, and half of it is entered."""
+    execute = Client.execute
+
+    def stop(self: Client, step: Any) -> Any:
+        reply = execute(self, step)
+        if isinstance(step, Call) and step.bound.script.name == "dict/enter":
+            log("has begun", turn)
+            threading.Event().wait()
+        return reply
+
+    Client.execute = stop  # type: ignore[method-assign]
+    storing.PAGE = 1
+    shared.update(a=2, b=2, c=2)
+
+
+def test_what_a_killed_process_began_to_enter_is_entered(evidence: Evidence, log: Log) -> None:
+    looks: list[tuple[Callable[[Any], Any], Any]] = [
+        (lambda d: d["b"], 2),
+        (lambda d: d.copy(), {"a": 2, "b": 2, "c": 2}),
+        (lambda d: d.setdefault("c", 5), 2),
+    ]
+    for turn, (look, expected) in enumerate(looks):
+        with mp.Manager() as manager:
+            shared = manager.dict(a=1, b=1)
+            child = start(log, merge_and_stop, shared, turn)
+            log.wait("has begun", turn)
+            child.kill()
+            child.join()
+            assert look(shared) == expected
+            assert shared.copy() == {"a": 2, "b": 2, "c": 2}
+            assert not [key for key in evidence.object_keys() if ":b" in key]
+        # And a manager that is shut down before anybody looks leaves nothing.
+    with mp.Manager() as manager:
+        child = start(log, merge_and_stop, manager.dict(a=1, b=1), len(looks))
+        log.wait("has begun", len(looks))
+        child.kill()
+        child.join()
+    assert [key for key in evidence.object_keys() if ":m:" not in key] == []
 
 
 def take_and_stop(log: Log, shared: Any) -> None:

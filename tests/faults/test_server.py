@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 from support import fixtures
 from support.programs import Evidence, Log, gone, meanwhile, start
-from support.servers import Server, eventually
+from support.servers import PATIENCE, Server, eventually
 
 import lithops_mp as mp
 from lithops_mp import listening
 from lithops_mp._store import client as client_module
 from lithops_mp._store import processes, session
+from lithops_mp._store.client import Client
+from lithops_mp._store.wire import Busy
 from lithops_mp.errors import ObjectExpired, ServerUnavailable
 
 from .test_cut import count_up
@@ -237,3 +242,64 @@ def test_server_that_pauses_is_waited_for(evidence: Evidence, log: Log, how: str
 
 def wait_for_event(log: Log, event: mp.Event) -> None:
     assert event.wait()
+
+
+# -- busy with a script, which may be anybody's: all else is refused --
+
+
+def refuses(server: Server) -> bool:
+    try:
+        return not server.command("PING")
+    except redis.ResponseError:
+        return True
+
+
+def test_server_that_is_busy_with_a_script_is_waited_for(
+    evidence: Evidence, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, lock, refused = evidence.server, mp.Lock(), threading.Event()
+    lock.acquire()
+    child = start(log, count_waiting, lock)
+    evidence.wait_in_line(lock, child)
+    persist = Client._persist
+
+    def noted(self: Client, packets: Any, scripts: Any, error: Any) -> Any:
+        assert isinstance(error, Busy)
+        refused.set()
+        return persist(self, packets, scripts, error)
+
+    def endless() -> None:
+        with pytest.raises(redis.ResponseError, match="SCRIPT KILL"):
+            server.command("EVAL", "while true do end", 0)
+
+    def let_go() -> None:
+        lock.release()
+        assert mp.Event().wait(0) is False  # a connection is opened meanwhile, too
+
+    server.command("CONFIG", "SET", "lua-time-limit", 1)
+    monkeypatch.setattr(Client, "_persist", noted)
+    with meanwhile(endless):
+        eventually(lambda: refuses(server), "a refusal")
+        with meanwhile(let_go):
+            assert refused.wait(PATIENCE)
+            server.command("SCRIPT", "KILL")
+    monkeypatch.undo()
+    assert child.join() == 0
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_server_that_stays_busy_is_an_error_in_bounded_time(server: Server) -> None:
+    client = Client(dataclasses.replace(server.settings, db=1), "p.0")
+    server.command("CONFIG", "SET", "lua-time-limit", 1)
+
+    def endless() -> None:
+        with pytest.raises(redis.ResponseError, match="SCRIPT KILL"):
+            server.command("EVAL", "while true do end", 0)
+
+    with meanwhile(endless):
+        try:
+            eventually(lambda: refuses(server), "a refusal")
+            with pytest.raises(ServerUnavailable, match="a script that does not come to an end"):
+                client.plain("PING")
+        finally:
+            server.command("SCRIPT", "KILL")

@@ -7,8 +7,10 @@ from typing import Any
 
 import msgpack
 import pytest
+from explore.actor import Me
 from explore.machine import State
 
+from lithops_mp import storing
 from lithops_mp._store import keys
 from lithops_mp._store.scripts import command
 
@@ -86,6 +88,23 @@ def bury(process: str = "A") -> Run:
 
 OTHERS = Run("dict/others", {}, DICT)
 
+
+def lay(client: str, seq: int, *some: tuple[Any, ...]) -> list[bytes]:
+    """Lay a batch down, of pages of words."""
+    laid = storing.laid(storing.dict_keys(DICT), Me(client), b"%012d" % seq)
+    pages = [msgpack.packb(words, use_bin_type=False) for words in some]
+    return [
+        *(command("HSET", laid, number, page) for number, page in enumerate(pages)),
+        command("PEXPIRE", laid, 60_000),
+    ]
+
+
+def merge(client: str, seq: int, pages: int = 2, **more: Any) -> Run:
+    return on("merge", client, seq, pages=pages, **more)
+
+
+ENTER = Run("dict/enter", {}, DICT)
+
 NONE = dictionary()
 ABC = dictionary(a="1", b="2", c="3")
 OTHER = [*NONE, enter("A.0", 9, "", "sx", key_="oX", object="pickled", others="0")]
@@ -100,6 +119,8 @@ CHANGED = [
 TWICE = [enter("A.0", 1, "a", "sn"), enter("A.0", 2, "a", "s2")]
 TOOK = [*RICH, take("A.0", 3, key="sa")]
 GONE = command("DEL", ENTRIES)
+BATCH = [*ABC, *lay("A.0", 1, ("sa", "sn", "", "sd", "s4", ""), ("oX", "sx", "pickled"))]
+MERGING = [*BATCH, merge("A.0", 1)]
 LATE = [*ABC, enter("A.0", 5, "a", "sn")]
 
 CASES = [
@@ -122,6 +143,21 @@ CASES = [
     Case("OK 0 in:D:1 event E", update("A.0", 3, "sb", "sn", "", "sa", "sn", ""), RICH),
     Case("CHANGED", update("B.0", 1, "oY", "s1", "pickled", others="0"), OTHER),
     Case("STALE", update("A.0", 4, "sa", "sn", ""), LATE),
+    Case("MERGING", merge("A.0", 1), BATCH, "VERSION dict/1 merging"),
+    Case("MERGING", merge("A.0", 1), [*NONE, *lay("A.0", 1, (), ())], "VERSION dict/1 merging"),
+    Case("MISSING", merge("A.0", 1), ABC),
+    Case("MISSING", merge("A.0", 1, pages=3), BATCH),
+    Case("CHANGED", merge("A.0", 1, others="5"), BATCH),
+    Case("STALE", merge("A.0", 4), LATE),
+    Case("VERSION dict/1 merging", merge("A.0", 1), MERGING),
+    Case("VERSION dict/1 merging", enter("B.0", 1, "a", "s5"), MERGING),
+    Case("VERSION dict/1 merging", get(), MERGING),
+    Case("MORE", ENTER, MERGING, None),
+    Case("ENTERED", ENTER, [*MERGING, ENTER], None),
+    Case("ENTERED", ENTER, ABC),
+    Case("OK 2", merge("A.0", 1), [*MERGING, ENTER, ENTER]),
+    Case("MORE in:D:1 event E", ENTER,
+         [*RICH, *lay("C.0", 1, ("sb", "sn", ""), ("sa", "sn", "")), merge("C.0", 1)], None),
     Case("TOOK s1 sa ", take("A.0", 1), ABC),
     Case("TOOK s3 sc ", take("A.0", 1, "last", ""), ABC),
     Case("TOOK sx oX pickled", take("A.0", 10, key="oX", others="1"), OTHER),
@@ -179,7 +215,7 @@ CASES = [
         Case("GONE", call, [])
         for call in (enter("A.0", 1, "a", "s1"), get(), update("A.0", 1), take("A.0", 1),
                      swap("A.0", 1, "s1"), add("A.0", 1, "i1"), on("clear", "A.0", 1), OTHERS,
-                     read(), catch(), close(), bury())
+                     read(), catch(), close(), bury(), merge("A.0", 1), ENTER)
     ),
     *(
         Case("GONE", call, [*ABC, GONE])
@@ -226,6 +262,27 @@ def entries(state: State) -> dict[str, str]:
 def test_the_order_is_that_in_which_keys_were_new(call, content, machine):
     _, state = play(machine, *ABC, call)
     assert entries(state) == content
+
+
+def test_a_batch_is_entered_as_an_update_is(machine):
+    words = "sa", "sn", "", "sd", "s4", "", "oX", "sx", "pickled"
+    _, entered = play(machine, *MERGING, ENTER, ENTER)
+    _, updated = play(machine, *ABC, update("A.0", 1, *words))
+    assert entered is updated
+
+
+def test_a_batch_that_did_not_count_is_deleted(machine):
+    for call in (merge("A.0", 1, others="5"), merge("A.0", 1, pages=3)):
+        _, state = play(machine, *BATCH, call)
+        assert not state.has(ENTRIES + ":A.0:000000000001")
+    _, state = play(machine, *LATE, *lay("A.0", 4, ("sa", "sx", "")), merge("A.0", 4))
+    assert not state.has(ENTRIES + ":A.0:000000000004")
+
+
+def test_nobody_reads_entries_without_a_script_while_a_batch_is_entered(machine):
+    for steps in (MERGING, [*MERGING, ENTER]):
+        _, state = play(machine, *steps)
+        assert not state.has(ENTRIES)
 
 
 def test_a_key_that_comes_back_is_new(machine):

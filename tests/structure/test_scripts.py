@@ -28,6 +28,7 @@ QUOTED = re.compile(r"(?<!redis\.call\()'([A-Z][A-Z_]+)'")
 NO_REPLIES = {"MAXLEN", "WITHSCORES", "LIMIT", "REPLACE", "COUNT", "RANK", "BEFORE"}
 NO_REPLIES |= {"ASK", "FREE", "READY"}
 NO_REPLIES_OF = {"queue/get": {"PUT"}, "pool/close": {"CLOSED"}, "pool/bury": {"CLOSED"}}
+NO_REPLIES_OF |= {"dict/enter": {"OK"}}
 
 #: So short that a name for a slot would only be one more thing to read.
 SHORT = 5
