@@ -392,6 +392,26 @@ def test_nested_processes(tmp_path: Path) -> None:
     assert sorted(found.name for found in tmp_path.iterdir()) == sorted(names)
 
 
+def test_names_of_nested_functions_do_not_grow(tmp_path: Path) -> None:
+    """They are names of files, which have their limits, and begin as the program's do."""
+
+    def nest(depth: int, path: Path) -> None:
+        if depth:
+            process = mp.Process(target=nest, args=(depth - 1, path))
+            process.start()
+            process.join()
+            assert process.exitcode == 0
+            ((executor, _),) = popen_lithops.Functions.mine()._executors
+            (path / str(depth)).write_text(executor.executor_id)
+
+    assert run(nest, 3, tmp_path).exitcode == 0
+    names = [(tmp_path / str(depth)).read_text() for depth in (1, 2, 3)]
+    ours = {executor.executor_id for executor, _ in popen_lithops.Functions.mine()._executors}
+    assert len(set(names)) == 3
+    assert len({len(name) for name in names}) == 1, names
+    assert all(any(name.startswith(f"{mine}-") for mine in ours) for name in names), (names, ours)
+
+
 def test_end_of_the_parent_shows_in_the_child(tmp_path: Path) -> None:
     def grandchild() -> None:
         parent = mp.parent_process()
