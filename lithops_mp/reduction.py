@@ -11,6 +11,7 @@ import pickle
 import sys
 import threading
 import types
+import typing
 import weakref
 from collections.abc import Callable
 from multiprocessing.reduction import *  # noqa: F403 - the same names
@@ -174,13 +175,30 @@ def _reduce_class(cls: type, how: Any) -> Any:
     }
     if make is not cloudpickle.cloudpickle._make_skeleton_enum:
         mine = {"__qualname__": cls.__qualname__}
-        if "__slots__" in state:
+        # A NamedTuple has its own, and forbids them.
+        if "__slots__" in state and typing.NamedTuple not in state.get("__orig_bases__", ()):
             mine["__slots__"] = state.pop("__slots__")
-        args = (*args[:3], {**args[3], **mine}, *args[4:])
+        args = (make, *args[:3], {**args[3], **mine}, *args[4:])
+        make = _make_class
     _complete.add(cls)
     name = cls.__name__
     is_global = getattr(sys.modules["__main__"], name, None) is cls
     return make, args, (state, {"name": name if is_global else ""}), *rest, _finish_class
+
+
+def _make_class(make: Any, *args: Any) -> Any:
+    """Make a class without what was to be done once, and was done when it was defined."""
+    hook = "__init_subclass__"
+    bases = dict.fromkeys(b for base in types.resolve_bases(args[-4]) for b in base.__mro__)
+    own = [base for base in bases if base in _complete and hook in vars(base)]
+    hooks = [vars(base)[hook] for base in own]
+    try:
+        for base in own:
+            type.__setattr__(base, hook, classmethod(lambda cls, **_: None))
+        return make(*args)
+    finally:
+        for base, found in zip(own, hooks, strict=True):
+            type.__setattr__(base, hook, found)
 
 
 # Classes that are defined here, or have arrived: what was assigned to them here stays.

@@ -918,6 +918,7 @@ def test_what_main_is_made_of(script: Scripts, server: Server) -> None:
         """
         import functools, pickle, threading
         from dataclasses import dataclass
+        from typing import NamedTuple
         from lithops_mp import Pool, Process, Queue
 
         @functools.lru_cache(maxsize=50)
@@ -959,6 +960,18 @@ def test_what_main_is_made_of(script: Scripts, server: Server) -> None:
             def get(self):
                 return self.__value
 
+        class Plugin:
+            kinds = []
+            def __init_subclass__(cls, *, kind):
+                cls.kinds.append(kind)
+
+        class Mine(Plugin, kind="mine"):
+            pass
+
+        class Pair(NamedTuple):
+            left: int
+            right: int = 2
+
         class Outer:
             class Inner:
                 pass
@@ -977,6 +990,8 @@ def test_what_main_is_made_of(script: Scripts, server: Server) -> None:
             print(pool.apply(guarded, (1,)))
             print([pool.apply(lambda s: s.number, (Single(),)) for _ in range(3)], Single.made)
             print(pool.apply(Slots, (3,)) == Slots(3), pool.apply(Private).get())
+            print(pool.apply(lambda value: value.kinds, (Mine(),)))
+            print(pool.apply(lambda: Pair(1)) == Pair(1), pool.apply(Pair(7)._asdict))
             print(pool.apply(names))
             print(pool.apply(thaw, (Slots(4),)), pool.apply(thaw, (Outer.Inner,)))
 
@@ -1009,6 +1024,8 @@ def test_what_main_is_made_of(script: Scripts, server: Server) -> None:
         "True",
         "[1, 2, 3] 0",
         "True 5",
+        "['mine']",
+        "True {'left': 7, 'right': 2}",
         "(\"<class '__main__.Outer.Inner'>\", False)",
         "True True",
         "5",
