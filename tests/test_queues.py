@@ -20,13 +20,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.programs import Evidence, Log, gone, meanwhile, program, running_program, start, url_of
+from support.programs import (
+    Evidence,
+    Log,
+    gone,
+    ident_of,
+    meanwhile,
+    program,
+    running_program,
+    start,
+    url_of,
+)
 from support.servers import PATIENCE, Server, eventually, running
 
 import lithops_mp as mp
 from lithops_mp import messages, queues
-from lithops_mp._store import session
+from lithops_mp._store import keys, session
 from lithops_mp._store.settings import URL_VARIABLE
+from lithops_mp.errors import ObjectExpired
 
 
 @pytest.fixture(scope="module")
@@ -345,6 +356,18 @@ def test_errors_in_pickling_are_printed(
         simple.put(Unpicklable())
     simple.put("fine")
     assert simple.get() == "fine"
+
+
+def test_a_message_that_the_server_refuses_is_printed(
+    evidence: Evidence, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue = mp.Queue()
+    state = keys.state(ident_of(queue))
+    assert evidence.server.command("DEL", state) == 1
+    queue.put("lost")
+    with pytest.raises(ObjectExpired):
+        queue.get()
+    assert "ObjectExpired: the state of this queue is gone" in capsys.readouterr().err
 
 
 def test_put_pickles_at_once(evidence: Evidence) -> None:
