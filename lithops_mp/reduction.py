@@ -136,7 +136,8 @@ def _reduce_cached(function: Any) -> Any:
     """What ``functools.lru_cache`` makes: with nothing in it."""
     if function.__module__ != "__main__" and "<" not in function.__qualname__:
         return function.__reduce__()
-    state = {name: value for name, value in vars(function).items() if name != "__wrapped__"}
+    made = ("__wrapped__", "cache_parameters")  # by lru_cache itself
+    state = {name: value for name, value in vars(function).items() if name not in made}
     return _cached, (function.__wrapped__, function.cache_parameters()), state
 
 
