@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import logging
 import os
 import pickle
 import pickletools
@@ -641,6 +642,10 @@ class Functions:
             # killed, and do not grow with each generation: they are names of files.
             name = re.sub("-[0-9a-f]{16}(-.*)?$", "", os.environ.get(SESSION_ID_ENV, ""))
             os.environ[SESSION_ID_ENV] = f"{name}-{session.uid}"
+        logger = logging.getLogger("lithops")
+        if logger.level == logging.NOTSET:
+            # The program's own logging is not to tell how its processes are started.
+            logger.setLevel(logging.WARNING)
         executor = lithops.FunctionExecutor(config=settings, log_level=None)
         if self.local:
             # The payload says how to reach the server, and Lithops' files are

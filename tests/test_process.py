@@ -1064,6 +1064,23 @@ def test_a_global_that_cannot_be_sent_is_named(script: Scripts, server: Server) 
     assert refused == "cannot pickle '_thread.lock' object"
 
 
+def test_logging_of_the_program_is_its_own(script: Scripts, server: Server) -> None:
+    """Lithops' messages are not among it, unless it asks for them."""
+    code, out, err = script(
+        """
+        import logging, sys
+        from lithops_mp import Pool
+
+        logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format="%(name)s")
+        with Pool(1) as pool:
+            logging.debug(pool.apply(abs, (-1,)))
+        """,
+        server=server,
+    ).finish()
+    assert (code, err) == (0, "")
+    assert out.splitlines() == ["root"]
+
+
 def test_program_that_ends_cleanly_leaves_nothing(
     script: Scripts, empty_server: Server, tmp_path: Path
 ) -> None:
