@@ -208,6 +208,16 @@ class PoolWorker(Process):
                 super().terminate()
 
 
+def _worker_class(kind: type[Process]) -> type[PoolWorker]:
+    """Workers that are what a context's processes are, where a program has its own.
+
+    The usual reason is that they are to have children: processes that are never daemons.
+    """
+    if kind.__module__.startswith(f"{__package__}."):
+        return PoolWorker
+    return type(PoolWorker.__name__, (PoolWorker, kind), {})
+
+
 class Crew:
     """The workers that there may be, and a thread that starts as many as there is work for.
 
@@ -726,7 +736,7 @@ class Pool(_mp.Pool):
         crew = kwds["args"][0].crew
         kind = ctx.Process
         if isinstance(kind, type) and issubclass(kind, Process):
-            return PoolWorker(crew, kind._method)
+            return _worker_class(kind)(crew, kind._method)
         return kind(target=work, args=crew.terms())
 
     def _setup_queues(self) -> None:
