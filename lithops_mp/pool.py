@@ -37,6 +37,7 @@ import types
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from multiprocessing import ProcessError
+from multiprocessing import TimeoutError as TimeoutError
 from multiprocessing import connection as _connection
 from multiprocessing import pool as _mp
 from multiprocessing import process as _process
