@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from multiprocessing import util
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,32 @@ def test_message_of_a_process_that_ends_at_once_arrives(evidence: Evidence, kind
 
 
 # -- the bound --
+
+
+def put_in_threads(queue: Any, before: bool) -> None:
+    if before:
+        queue.put("by the main thread")
+
+    def last() -> None:
+        # The process's own finalizers run before it waits for its threads.
+        eventually(lambda: util.is_exiting() and not util._finalizer_registry, "its end")
+        queue.put("by a thread")
+
+    threading.Thread(target=last).start()
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_what_threads_put_while_they_are_waited_for_arrives(
+    evidence: Evidence, before: bool
+) -> None:
+    queue = mp.Queue()
+    process = mp.Process(target=put_in_threads, args=(queue, before))
+    process.start()
+    process.join(PATIENCE)
+    assert process.exitcode == 0
+    if before:
+        assert queue.get(timeout=PATIENCE) == "by the main thread"
+    assert queue.get(timeout=PATIENCE) == "by a thread"
 
 
 def put_several(log: Log, queue: Any, number: int, times: int) -> None:
