@@ -392,26 +392,6 @@ def test_nested_processes(tmp_path: Path) -> None:
     assert sorted(found.name for found in tmp_path.iterdir()) == sorted(names)
 
 
-def test_names_of_nested_functions_do_not_grow(tmp_path: Path) -> None:
-    """They are names of files, which have their limits, and begin as the program's do."""
-
-    def nest(depth: int, path: Path) -> None:
-        if depth:
-            process = mp.Process(target=nest, args=(depth - 1, path))
-            process.start()
-            process.join()
-            assert process.exitcode == 0
-            ((executor, _),) = popen_lithops.Functions.mine()._executors
-            (path / str(depth)).write_text(executor.executor_id)
-
-    assert run(nest, 3, tmp_path).exitcode == 0
-    names = [(tmp_path / str(depth)).read_text() for depth in (1, 2, 3)]
-    ours = {executor.executor_id for executor, _ in popen_lithops.Functions.mine()._executors}
-    assert len(set(names)) == 3
-    assert len({len(name) for name in names}) == 1, names
-    assert all(any(name.startswith(f"{mine}-") for mine in ours) for name in names), (names, ours)
-
-
 def test_end_of_the_parent_shows_in_the_child(tmp_path: Path) -> None:
     def grandchild() -> None:
         parent = mp.parent_process()
@@ -910,6 +890,31 @@ def test_functions_and_classes_of_main(script: Scripts) -> None:
         "Worker Point(x=6) True",
         "Point(x=8)",
     ]
+
+
+def test_names_of_nested_functions_do_not_grow(script: Scripts, server: Server) -> None:
+    """They are names of files, which have their limits, and begin as the program's do."""
+    code, out, err = script(
+        """
+        from lithops_mp import Process, popen_lithops
+
+        def nest(depth):
+            if depth:
+                process = Process(target=nest, args=(depth - 1,))
+                process.start()
+                process.join()
+                ((executor, _),) = popen_lithops.Functions.mine()._executors
+                print(executor.executor_id, flush=True)
+
+        nest(4)
+        """,
+        server=server,
+    ).finish()
+    assert (code, err) == (0, "")
+    *nested, ours = out.split()
+    assert len(set(nested)) == 3
+    assert len({len(name) for name in nested}) == 1
+    assert all(name.startswith(f"{ours}-") for name in nested)
 
 
 def test_what_main_is_made_of(script: Scripts, server: Server) -> None:
