@@ -11,6 +11,7 @@ from __future__ import annotations
 import builtins
 import importlib.util
 import os
+import pkgutil
 import sys
 import sysconfig
 import types
@@ -69,21 +70,27 @@ def _is_own(module: Mapping[str, object]) -> bool:
 
 
 def load(program: str, *, module: bool = False) -> tuple[types.ModuleType, types.CodeType]:
-    """A program's ``__main__`` and code: of a file, or of a module as ``python -m`` finds it.
+    """A program's ``__main__`` and code, as ``python`` finds them.
+
+    It is a file, a folder or an archive with a ``__main__.py``, or a module's name.
 
     Raises OSError or ImportError if there is none.
     """
     main = types.ModuleType("__main__")
-    if not module:
+    if module:
+        sys.path.insert(0, os.getcwd())
+        spec = importlib.util.find_spec(program)
+        if spec and spec.submodule_search_locations is not None:
+            spec = importlib.util.find_spec(f"{program}.__main__")
+    elif finder := pkgutil.get_importer(program):
+        sys.path.insert(0, program)
+        spec = finder.find_spec("__main__")
+    else:
         with open(program, "rb") as file:
             text = file.read()
         sys.path.insert(0, os.path.dirname(os.path.abspath(program)))
         main.__file__ = program
         return main, compile(text, program, "exec")
-    sys.path.insert(0, os.getcwd())
-    spec = importlib.util.find_spec(program)
-    if spec and spec.submodule_search_locations is not None:
-        spec = importlib.util.find_spec(f"{program}.__main__")
     loader: Any = spec and spec.loader
     code = loader and loader.get_code(spec.name)  # type: ignore[union-attr]
     if not code:
@@ -95,7 +102,8 @@ def load(program: str, *, module: bool = False) -> tuple[types.ModuleType, types
 
 def run(main: types.ModuleType, code: types.CodeType, args: list[str]) -> None:
     """Run what was loaded. What the program raises goes through, SystemExit too."""
-    sys.argv[:] = [main.__file__ or "", *args]
+    inside = main.__spec__ and main.__spec__.name == "__main__"  # of a folder or an archive
+    sys.argv[:] = [sys.path[0] if inside else main.__file__ or "", *args]
     # It stays: processes and messages look for the program there to its very end.
     sys.modules["__main__"] = main
     install()

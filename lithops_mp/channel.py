@@ -227,7 +227,10 @@ class Channel(Handle):
         """The server would not take a message that was posted."""
         self.failed = fault(reply, self.family)
         if queue := self.owner():
-            queue._on_queue_feeder_error(self.failed, None)
+            try:  # CPython's prints the error that is being handled
+                raise self.failed
+            except Exception as error:
+                queue._on_queue_feeder_error(error, None)
 
     def put(self, message: Message, block: bool = True, timeout: float | None = None) -> bool:
         """Put a message; False if there was no room in time.

@@ -211,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     go.add_argument("-m", dest="module", action="store_true", help="run a module, as python -m")
     _add_redis(go)
-    go.add_argument("program", help="file, or with -m the module's name")
+    go.add_argument("program", help="file, folder or archive, or with -m the module's name")
     go.add_argument("arguments", nargs=argparse.REMAINDER, help="of the program")
     commands.add_parser("bench", help="how fast it is here, beside what one would use instead")
     options = parser.parse_args(words)

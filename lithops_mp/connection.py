@@ -22,6 +22,7 @@ import socket
 import time
 from collections.abc import Iterable
 from multiprocessing.connection import (  # type: ignore[attr-defined]
+    AuthenticationError,
     BufferTooShort,
     address_type,
     answer_challenge,
@@ -37,7 +38,15 @@ from ._store.session import current
 from .channel import Channel, End
 from .errors import ObjectExpired
 
-__all__ = ["BufferTooShort", "Client", "Connection", "Listener", "Pipe", "wait"]
+__all__ = [
+    "AuthenticationError",
+    "BufferTooShort",
+    "Client",
+    "Connection",
+    "Listener",
+    "Pipe",
+    "wait",
+]
 
 # Bytes that may wait in a pipe, each way. CPython's have 64 KB or so, which costs
 # nothing there; here a sender that waits costs two round trips.

@@ -11,6 +11,7 @@ from __future__ import annotations
 from multiprocessing import context as _mp
 from multiprocessing.context import (
     AuthenticationError,
+    BaseContext,
     BufferTooShort,
     ProcessError,
     TimeoutError,
@@ -21,10 +22,13 @@ from multiprocessing.context import (
 from typing import Any
 
 from . import process
+from .process import Process
 
 __all__ = [
     "AuthenticationError",
+    "BaseContext",
     "BufferTooShort",
+    "Process",
     "ProcessError",
     "TimeoutError",
     "assert_spawning",

@@ -123,6 +123,16 @@ class PoolWorker(Process):
                 super().terminate()
 
 
+def worker_class(kind: type[Process]) -> type[PoolWorker]:
+    """Workers that are what a context's processes are, where a program has its own.
+
+    The usual reason is that they are to have children: processes that are never daemons.
+    """
+    if kind.__module__.startswith(f"{__package__}."):
+        return PoolWorker
+    return type(PoolWorker.__name__, (PoolWorker, kind), {})
+
+
 class Crew:
     """The workers that there may be, and a thread that starts as many as there is work for.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import logging
 import os
 import pickle
 import pickletools
@@ -190,9 +191,14 @@ class Functions:
         if session.uid != session.program:
             # A fork, or a target of a function that ran others before, must not
             # count executors on where its twin does: their files would mix.
-            name = os.environ.get(SESSION_ID_ENV, "")
-            if not name.endswith(session.uid[:8]):
-                os.environ[SESSION_ID_ENV] = f"{name}-{session.uid[:8]}"
+            # Names begin as the program's do, which cleans up after those that were
+            # killed, and do not grow with each generation: they are names of files.
+            name = re.sub("-[0-9a-f]{16}(-.*)?$", "", os.environ.get(SESSION_ID_ENV, ""))
+            os.environ[SESSION_ID_ENV] = f"{name}-{session.uid}"
+        logger = logging.getLogger("lithops")
+        if logger.level == logging.NOTSET:
+            # The program's own logging is not to tell how its processes are started.
+            logger.setLevel(logging.WARNING)
         executor = lithops.FunctionExecutor(config=settings, log_level=None)
         if self.local:
             # The payload says how to reach the server, and Lithops' files are

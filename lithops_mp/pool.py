@@ -37,6 +37,7 @@ import types
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from multiprocessing import ProcessError
+from multiprocessing import TimeoutError as TimeoutError
 from multiprocessing import connection as _connection
 from multiprocessing import pool as _mp
 from multiprocessing.pool import (  # type: ignore[attr-defined]
@@ -61,7 +62,7 @@ from ._store.client import Client, Woken
 from ._store.families import Step
 from ._store.replies import fault
 from ._store.session import current
-from .crew import Bell, Crew, PoolWorker
+from .crew import Bell, Crew, worker_class
 from .errors import WorkerLost
 from .functions import Functions, draw, modules_of
 from .process import Process
@@ -511,7 +512,7 @@ class Pool(_mp.Pool):
         crew = kwds["args"][0].crew
         kind = ctx.Process
         if isinstance(kind, type) and issubclass(kind, Process):
-            return PoolWorker(crew, kind._method)
+            return worker_class(kind)(crew, kind._method)
         return kind(target=work, args=crew.terms())
 
     def _setup_queues(self) -> None:

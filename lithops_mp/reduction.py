@@ -4,11 +4,15 @@ and of messages."""
 from __future__ import annotations
 
 import ctypes
+import functools
 import io
 import operator
 import pickle
 import sys
+import threading
 import types
+import typing
+import weakref
 from collections.abc import Callable
 from multiprocessing.reduction import *  # noqa: F403 - the same names
 from multiprocessing.reduction import HAVE_SEND_HANDLE as HAVE_SEND_HANDLE
@@ -29,6 +33,16 @@ if sys.byteorder == "big":
 
 _registered: dict[type, Any] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
 
+_Cached: Any = type(functools.lru_cache(int))
+
+# Of these, a global or an attribute of a class is made anew where it arrives, as it would be
+# if the program were imported there. Elsewhere they are refused: they protect nothing.
+_ANEW: dict[type, Callable[[], Any]] = {
+    type(threading.Lock()): threading.Lock,
+    type(threading.RLock()): threading.RLock,
+    threading.local: threading.local,
+}
+
 
 class ProcessPickler(cloudpickle.Pickler):  # type: ignore[misc]
     """What CPython's ForkingPickler can, and what cloudpickle can.
@@ -37,8 +51,13 @@ class ProcessPickler(cloudpickle.Pickler):  # type: ignore[misc]
     value, with copies of the globals it uses: the child would not see its module's.
     What is registered with ForkingPickler goes as registered; for connections and
     sockets, which cloudpickle would take for data, that is an error. Structures and
-    arrays of ctypes go as what they are made of.
+    arrays of ctypes go as what they are made of. Classes keep their slots and their
+    qualified names, which cloudpickle forgets.
     """
+
+    def __init__(self, file: Any) -> None:
+        super().__init__(file)
+        self._globals: dict[str, Any] = {}  # of __main__, those that are sent
 
     def reducer_override(self, obj: Any) -> Any:
         """Decide for these, and leave all else to cloudpickle."""
@@ -49,22 +68,152 @@ class ProcessPickler(cloudpickle.Pickler):  # type: ignore[misc]
             return reduce(obj)
         elif type(obj) is types.FunctionType and obj.__globals__ is vars(sys.modules["__main__"]):
             return self._of_main(obj)
-        elif isinstance(obj, type) and issubclass(obj, _CData):
-            return _reduce_ctype(obj, super().reducer_override)
+        elif type(obj) in _REDUCERS:
+            return _REDUCERS[type(obj)](obj)
+        elif isinstance(obj, type):
+            usual = super().reducer_override
+            how = _reduce_ctype(obj, usual) if issubclass(obj, _CData) else usual(obj)
+            return _reduce_class(obj, how)
         return super().reducer_override(obj)
 
     def _of_main(self, function: types.FunctionType) -> Any:
         """By value, as cloudpickle does; but all that ever arrive in a process share globals."""
         self.globals_ref.setdefault(id(function.__globals__), _Main())
         reduced = super().reducer_override(function)
-        return (*reduced[:-1], _finish_function) if isinstance(reduced, tuple) else reduced
+        if not isinstance(reduced, tuple):
+            return reduced
+        make, args, (state, slots), *rest, _ = reduced
+        self._globals |= slots["__globals__"]
+        slots = {**slots, "__globals__": _anew(slots["__globals__"])}
+        return make, args, (state, slots), *rest, _finish_function
 
     @classmethod
     def dumps(cls, obj: object) -> bytes:
-        """Pickle to bytes."""
+        """Pickle to bytes. An error names the global of ``__main__`` that is to blame."""
         buffer = io.BytesIO()
-        cls(buffer).dump(obj)
+        pickler = cls(buffer)
+        try:
+            pickler.dump(obj)
+        except (TypeError, AttributeError, pickle.PicklingError) as error:
+            if name := pickler._culprit(str(error)):
+                raise type(error)(
+                    f"{error}. It is in {name!r} of __main__, which is named by a function that is "
+                    "to be sent. Make it in that function or in an initializer, or move both to a "
+                    "module: modules are imported where they are needed, __main__ is not"
+                ) from error
+            raise
         return buffer.getvalue()
+
+    def _culprit(self, error: str) -> str:
+        """The global that raises this when it is pickled, if there is one."""
+        data = {
+            k: v for k, v in self._globals.items() if type(v) not in (types.FunctionType, *_ANEW)
+        }
+        for name in sorted(data, key=lambda name: isinstance(data[name], type)):
+            try:
+                type(self)(io.BytesIO()).dump(data[name])
+            except Exception as same:
+                if str(same) == error:
+                    return name
+        return ""
+
+
+class _Anew:
+    """Stands for a value that is made where it arrives."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+
+    def __reduce__(self) -> Any:
+        return self._make, ()
+
+
+def _anew(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: _Anew(_ANEW[type(v)]) if type(v) in _ANEW else v for k, v in values.items()}
+
+
+def _reduce_cached(function: Any) -> Any:
+    """What ``functools.lru_cache`` makes: with nothing in it."""
+    if function.__module__ != "__main__" and "<" not in function.__qualname__:
+        return function.__reduce__()
+    made = ("__wrapped__", "cache_parameters")  # by lru_cache itself
+    state = {name: value for name, value in vars(function).items() if name not in made}
+    return _cached, (function.__wrapped__, function.cache_parameters()), state
+
+
+def _cached(function: Any, parameters: dict[str, Any]) -> Any:
+    return functools.lru_cache(**parameters)(function)
+
+
+def _reduce_cached_property(found: Any) -> Any:
+    state = {name: value for name, value in vars(found).items() if name not in ("lock", "func")}
+    return functools.cached_property, (found.func,), state
+
+
+def _reduce_copy(found: Any) -> Any:
+    return type(found), (dict(found),)
+
+
+# What else functions and classes of __main__ are often made of, and cloudpickle does not know;
+# the last two are in what ``functools.singledispatch`` makes.
+_REDUCERS: dict[type, Callable[[Any], Any]] = {
+    _Cached: _reduce_cached,
+    functools.cached_property: _reduce_cached_property,
+    weakref.WeakKeyDictionary: _reduce_copy,
+    types.MappingProxyType: _reduce_copy,
+}
+
+
+def _reduce_class(cls: type, how: Any) -> Any:
+    """What cloudpickle leaves out, and an end that does not undo what was done to a class."""
+    if not isinstance(how, tuple) or len(how) != 6:
+        return how
+    make, args, (state, _), *rest, _ = how
+    state = {
+        name: value
+        for name, value in _anew(state).items()
+        if not isinstance(value, types.MemberDescriptorType) or value.__objclass__ is not cls
+    }
+    if make is not cloudpickle.cloudpickle._make_skeleton_enum:
+        mine = {"__qualname__": cls.__qualname__}
+        # A NamedTuple has its own, and forbids them.
+        if "__slots__" in state and typing.NamedTuple not in state.get("__orig_bases__", ()):
+            mine["__slots__"] = state.pop("__slots__")
+        args = (make, *args[:3], {**args[3], **mine}, *args[4:])
+        make = _make_class
+    _complete.add(cls)
+    name = cls.__name__
+    is_global = getattr(sys.modules["__main__"], name, None) is cls
+    return make, args, (state, {"name": name if is_global else ""}), *rest, _finish_class
+
+
+def _make_class(make: Any, *args: Any) -> Any:
+    """Make a class without what was to be done once, and was done when it was defined."""
+    hook = "__init_subclass__"
+    bases = dict.fromkeys(b for base in types.resolve_bases(args[-4]) for b in base.__mro__)
+    own = [base for base in bases if base in _complete and hook in vars(base)]
+    hooks = [vars(base)[hook] for base in own]
+    try:
+        for base in own:
+            type.__setattr__(base, hook, classmethod(lambda cls, **_: None))
+        return make(*args)
+    finally:
+        for base, found in zip(own, hooks, strict=True):
+            type.__setattr__(base, hook, found)
+
+
+# Classes that are defined here, or have arrived: what was assigned to them here stays.
+_complete: weakref.WeakSet[type] = weakref.WeakSet()
+
+
+def _finish_class(cls: type, state: Any) -> None:
+    """Give a class that arrives its attributes, and a place in ``__main__`` if it had one."""
+    if cls not in _complete:
+        cloudpickle.cloudpickle._class_setstate(cls, state)
+        _complete.add(cls)
+        name = state[1]["name"]
+        if name and _bring(name, cls):
+            _globals_of_main()[name] = cls
 
 
 def _reduce_ctype(cls: Any, usual: Callable[[Any], Any]) -> Any:
@@ -110,16 +259,21 @@ def _finish_function(function: types.FunctionType, state: Any) -> None:
     What was assigned here stays, as in a child of CPython's: an initializer's ``global``.
     Functions and classes are replaced by newer ones; data comes once.
     """
-    here, (_, slots) = function.__globals__, state
-    given = slots["__globals__"]
+    given = state[1]["__globals__"]
     for name, value in list(given.items()):
-        mine = here.get(name, _brought)
-        newer = isinstance(value, type | types.FunctionType) and mine is _brought.get(name)
-        if mine is _brought or newer:
-            _brought[name] = value
-        else:
+        if not _bring(name, value):
             del given[name]
     cloudpickle.cloudpickle._function_setstate(function, state)
+
+
+def _bring(name: str, value: Any) -> bool:
+    """Is this to be the global of that name?"""
+    mine = _globals_of_main().get(name, _brought)
+    newer = isinstance(value, type | types.FunctionType) and mine is _brought.get(name)
+    if mine is _brought or newer:
+        _brought[name] = value
+        return True
+    return False
 
 
 class MessagePickler(ForkingPickler):
@@ -132,7 +286,7 @@ class MessagePickler(ForkingPickler):
 
     def reducer_override(self, obj: Any) -> Any:
         """Decide for classes and functions of ``__main__``, and leave all else."""
-        if isinstance(obj, type | types.FunctionType) and obj.__module__ == "__main__":
+        if isinstance(obj, type | types.FunctionType | _Cached) and obj.__module__ == "__main__":
             name = obj.__qualname__
             if "<" not in name:
                 return _of_main, (session.current().program, name, _value(obj))

@@ -365,6 +365,7 @@ def _target(
         except BaseException:
             traceback.print_exc()
         atexit._run_exitfuncs()
+        session.current().flush()
         util._flush_std_streams()  # type: ignore[attr-defined]
     finally:  # whatever interrupts us, nothing of the function runs here
         os._exit(code & 0xFF)  # as the kernel has it; Python refuses what is no C int

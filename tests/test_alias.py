@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipapp
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ if __name__ == "__main__":
     assert type(item) is Item and item.value == 42, item
     print(*item.names, connection.__name__)
     print(concurrent.futures.process.mp.__name__)
-    print(*sys.argv[1:])
+    print(sys.argv[0].rpartition("/")[2], *sys.argv[1:])
     sys.exit(3)
 """.replace("    import multiprocessing.pool  # noqa\n", "")
 
@@ -70,21 +71,30 @@ def run(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("how", ["file", "module", "package"])
+@pytest.mark.parametrize("how", ["file", "module", "package", "folder", "archive"])
 def test_programs_own_modules_get_ours_and_no_others(tmp_path: Path, how: str) -> None:
     package = tmp_path / "prog"
     package.mkdir()
-    file = package / ("__main__.py" if how == "package" else "start.py")
-    file.write_text(PROGRAM.replace("{helper}", "helper" if how == "file" else ".helper"))
+    file = package / ("start.py" if how in ("file", "module") else "__main__.py")
+    relative = how in ("module", "package")
+    file.write_text(PROGRAM.replace("{helper}", ".helper" if relative else "helper"))
     (package / "helper.py").write_text(HELPER)
     (package / "__init__.py").write_text("")
-    words = {"file": (str(file),), "module": ("-m", "prog.start"), "package": ("-m", "prog")}[how]
+    if how == "archive":
+        zipapp.create_archive(package, tmp_path / "prog.pyz")
+    words = {
+        "file": (str(file),),
+        "module": ("-m", "prog.start"),
+        "package": ("-m", "prog"),
+        "folder": ("prog",),
+        "archive": ("prog.pyz",),
+    }[how]
     done = run(*words, "--flag", "x", folder=tmp_path)
     assert done.returncode == 3, done.stderr
     assert done.stdout.splitlines() == [
         "lithops_mp lithops_mp.synchronize lithops_mp.process lithops_mp.connection",
         "multiprocessing",
-        "--flag x",
+        f"{words[0] if how in ('folder', 'archive') else file.name} --flag x",
     ]
 
 

@@ -55,6 +55,19 @@ def test_submodules_have_the_names_of_cpythons(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        *(("connection", "AuthenticationError"), ("context", "BaseContext")),
+        *(("context", "Process"), ("pool", "TimeoutError")),
+    ],
+)
+def test_other_names_that_programs_import_are_there(module: str, name: str) -> None:
+    theirs = getattr(importlib.import_module(f"multiprocessing.{module}"), name)
+    ours = getattr(importlib.import_module(f"lithops_mp.{module}"), name)
+    assert ours is (mp.Process if name == "Process" else theirs)
+
+
+@pytest.mark.parametrize(
     "name",
     [name for name in multiprocessing.__all__ if inspect.ismethod(getattr(multiprocessing, name))],
 )

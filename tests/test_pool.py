@@ -250,6 +250,31 @@ def test_a_worker_has_no_pool(pool: Pool) -> None:
         pool.apply(mp.Pool, (1,))
 
 
+class NoDaemon(mp.Process):
+    """What programs do whose workers are to have children."""
+
+    @property
+    def daemon(self) -> bool:
+        return False
+
+    @daemon.setter
+    def daemon(self, value: bool) -> None:
+        pass
+
+
+def test_workers_are_what_a_context_says() -> None:
+    class Nestable(type(mp.get_context())):  # type: ignore[misc]
+        Process = NoDaemon
+
+    def inner(value: int) -> tuple[int, bool]:
+        with mp.Pool(1) as pool:
+            return pool.apply(abs, (value,)), isinstance(mp.current_process(), NoDaemon)
+
+    with Nestable().Pool(1) as pool:
+        assert pool.apply(inner, (-3,)) == (3, True)
+        assert all(type(worker).__name__ == "PoolWorker" for worker in pool._pool)
+
+
 # -- workers --
 
 

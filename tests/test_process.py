@@ -858,6 +858,200 @@ def test_functions_and_classes_of_main(script: Scripts) -> None:
     ]
 
 
+def test_names_of_nested_functions_do_not_grow(script: Scripts, server: Server) -> None:
+    """They are names of files, which have their limits, and begin as the program's do."""
+    code, out, err = script(
+        """
+        from lithops_mp import Process, popen_lithops
+
+        def nest(depth):
+            if depth:
+                process = Process(target=nest, args=(depth - 1,))
+                process.start()
+                process.join()
+                ((executor, _),) = popen_lithops.Functions.mine()._executors
+                print(executor.executor_id, flush=True)
+
+        nest(4)
+        """,
+        server=server,
+    ).finish()
+    assert (code, err) == (0, "")
+    *nested, ours = out.split()
+    assert len(set(nested)) == 3
+    assert len({len(name) for name in nested}) == 1
+    assert all(name.startswith(f"{ours}-") for name in nested)
+
+
+def test_what_main_is_made_of(script: Scripts, server: Server) -> None:
+    """What programs define at the top and cloudpickle alone does not carry, or not whole."""
+    code, out, err = script(
+        """
+        import functools, pickle, threading
+        from dataclasses import dataclass
+        from typing import NamedTuple
+        from lithops_mp import Pool, Process, Queue
+
+        @functools.lru_cache(maxsize=50)
+        def fibonacci(n):
+            return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+
+        @functools.singledispatch
+        def kind(value):
+            return "something"
+
+        @kind.register
+        def _(value: int):
+            return "a number"
+
+        guard, local = threading.Lock(), threading.local()
+
+        def guarded(value):
+            with guard:
+                local.value = value
+                return not hasattr(local, "other") and guard.locked()
+
+        class Single:
+            _lock = threading.RLock()
+            made = 0
+            @functools.cached_property
+            def number(self):
+                with self._lock:
+                    type(self).made += 1
+                    return self.made
+
+        @dataclass(slots=True)
+        class Slots:
+            value: int
+
+        class Private:
+            __slots__ = ("__value",)
+            def __init__(self):
+                self.__value = 5
+            def get(self):
+                return self.__value
+
+        class Plugin:
+            kinds = []
+            def __init_subclass__(cls, *, kind):
+                cls.kinds.append(kind)
+
+        class Mine(Plugin, kind="mine"):
+            pass
+
+        class Pair(NamedTuple):
+            left: int
+            right: int = 2
+
+        class Outer:
+            class Inner:
+                pass
+
+        def names():
+            return repr(Outer.Inner), hasattr(Slots(1), "__dict__")
+
+        def thaw(value):
+            return type(pickle.loads(pickle.dumps(value))) is type(value)
+
+        with Pool(1) as pool:
+            print(pool.apply(fibonacci, (30,)), pool.apply(lambda: fibonacci(5)))
+            print(pool.apply(lambda: fibonacci.cache_parameters()))
+            print(pool.apply(lambda f: f(6), (fibonacci,)))
+            print(pool.apply(kind, (1,)), pool.apply(kind, ("",)))
+            print(pool.apply(guarded, (1,)))
+            print([pool.apply(lambda s: s.number, (Single(),)) for _ in range(3)], Single.made)
+            print(pool.apply(Slots, (3,)) == Slots(3), pool.apply(Private).get())
+            print(pool.apply(lambda value: value.kinds, (Mine(),)))
+            print(pool.apply(lambda: Pair(1)) == Pair(1), pool.apply(Pair(7)._asdict))
+            print(pool.apply(names))
+            print(pool.apply(thaw, (Slots(4),)), pool.apply(thaw, (Outer.Inner,)))
+
+        class Count:
+            number = 0
+
+        def count(asked, said):
+            Count.number += 5
+            while asked.get() is not None:
+                said.put(Count.number)
+
+        asked, said = Queue(), Queue()
+        process = Process(target=count, args=(asked, said))
+        process.start()
+        for _ in range(2):
+            Count.number = 100
+            asked.put(Count())
+            print(said.get())
+        asked.put(None)
+        process.join()
+        """,
+        server=server,
+    ).finish()
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "832040 5",
+        "{'maxsize': 50, 'typed': False}",
+        "8",
+        "a number something",
+        "True",
+        "[1, 2, 3] 0",
+        "True 5",
+        "['mine']",
+        "True {'left': 7, 'right': 2}",
+        "(\"<class '__main__.Outer.Inner'>\", False)",
+        "True True",
+        "5",
+        "5",
+    ]
+
+
+def test_a_global_that_cannot_be_sent_is_named(script: Scripts, server: Server) -> None:
+    """A lock that is an argument protects nothing there, and is refused as it always was."""
+    code, out, err = script(
+        """
+        import queue, threading
+        from lithops_mp import Process
+
+        tasks = queue.Queue()
+
+        class Fine:
+            lock = threading.Lock()
+
+        def take():
+            return Fine, tasks.get()
+
+        for target, args in (take, ()), (print, (threading.Lock(),)):
+            try:
+                Process(target=target, args=args).start()
+            except TypeError as error:
+                print(error)
+        """,
+        server=server,
+    ).finish()
+    assert (code, err) == (0, "")
+    told, refused = out.splitlines()
+    assert told.startswith("cannot pickle '_thread.lock' object. It is in 'tasks' of __main__"), (
+        told
+    )
+    assert refused == "cannot pickle '_thread.lock' object"
+
+
+def test_logging_of_the_program_is_its_own(script: Scripts, server: Server) -> None:
+    """Lithops' messages are not among it, unless it asks for them."""
+    code, out, err = script(
+        """
+        import logging, sys
+        from lithops_mp import Pool
+
+        logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format="%(name)s")
+        with Pool(1) as pool:
+            logging.debug(pool.apply(abs, (-1,)))
+        """,
+        server=server,
+    ).finish()
+    assert (code, err) == (0, "")
+    assert out.splitlines() == ["root"]
+
+
 def test_program_that_ends_cleanly_leaves_nothing(
     script: Scripts, empty_server: Server, tmp_path: Path
 ) -> None:

@@ -16,18 +16,29 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from multiprocessing import util
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import fixtures
-from support.programs import Evidence, Log, gone, meanwhile, running_program, start, url_of
+from support.programs import (
+    Evidence,
+    Log,
+    gone,
+    ident_of,
+    meanwhile,
+    running_program,
+    start,
+    url_of,
+)
 from support.servers import PATIENCE, Server, eventually
 
 import lithops_mp as mp
 from lithops_mp import messages, queues
-from lithops_mp._store import session
+from lithops_mp._store import keys, session
 from lithops_mp._store.settings import URL_VARIABLE
+from lithops_mp.errors import ObjectExpired
 
 server = fixtures.server(tcp=True)
 evidence = fixtures.evidence(HEARTBEAT=0.5)
@@ -53,6 +64,32 @@ def test_message_of_a_process_that_ends_at_once_arrives(evidence: Evidence, kind
 
 
 # -- the bound --
+
+
+def put_in_threads(queue: Any, before: bool) -> None:
+    if before:
+        queue.put("by the main thread")
+
+    def last() -> None:
+        # The process's own finalizers run before it waits for its threads.
+        eventually(lambda: util.is_exiting() and not util._finalizer_registry, "its end")
+        queue.put("by a thread")
+
+    threading.Thread(target=last).start()
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_what_threads_put_while_they_are_waited_for_arrives(
+    evidence: Evidence, before: bool
+) -> None:
+    queue = mp.Queue()
+    process = mp.Process(target=put_in_threads, args=(queue, before))
+    process.start()
+    process.join(PATIENCE)
+    assert process.exitcode == 0
+    if before:
+        assert queue.get(timeout=PATIENCE) == "by the main thread"
+    assert queue.get(timeout=PATIENCE) == "by a thread"
 
 
 def put_several(log: Log, queue: Any, number: int, times: int) -> None:
@@ -332,6 +369,18 @@ def test_errors_in_pickling_are_printed(
         simple.put(Unpicklable())
     simple.put("fine")
     assert simple.get() == "fine"
+
+
+def test_a_message_that_the_server_refuses_is_printed(
+    evidence: Evidence, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue = mp.Queue()
+    state = keys.state(ident_of(queue))
+    assert evidence.server.command("DEL", state) == 1
+    queue.put("lost")
+    with pytest.raises(ObjectExpired):
+        queue.get()
+    assert "ObjectExpired: the state of this queue is gone" in capsys.readouterr().err
 
 
 def test_put_pickles_at_once(evidence: Evidence) -> None:

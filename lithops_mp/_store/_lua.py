@@ -509,12 +509,12 @@ SCRIPTS: dict[
         "-- lithops_mp process/note 1\nredis.call('SADD', KEYS[1], ARGV[1])\nredis.call('PEXPIRE', KEYS[1], ARGV[2])\nreturn {'OK'}\n",
     ),
     "process/offer": (
-        1,
-        "85403177568b1c0729635e68e2b818e07d09837c",
+        2,
+        "fd7dad0c6facb32ab16f8a81e36a9c3540fe1058",
         ('idle', 'runtimes', 'program'),
         ('function', 'runtime', 'ms', 'ttl'),
         ('GONE', 'OK'),
-        "-- lithops_mp process/offer 1\nlocal function now()\n  local t = redis.call('TIME')\n  return t[1] * 1000 + math.floor(t[2] / 1000)\nend\nlocal idle, runtimes, program = KEYS[1], KEYS[2], KEYS[3]\nlocal by, runtime, ms, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]\nlocal state = redis.call('HGET', program, 'state')\nif not state or state == 'ended' then return {'GONE'} end\nredis.call('SADD', runtimes, runtime)\nredis.call('PEXPIRE', runtimes, ttl)\nredis.call('ZADD', idle, now() + ms, by)\nredis.call('PEXPIRE', idle, ms + 60000)\nreturn {'OK'}\n",
+        "-- lithops_mp process/offer 2\nlocal function now()\n  local t = redis.call('TIME')\n  return t[1] * 1000 + math.floor(t[2] / 1000)\nend\nlocal idle, runtimes, program = KEYS[1], KEYS[2], KEYS[3]\nlocal by, runtime, ms, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])\nlocal state = redis.call('HGET', program, 'state')\nif not state or state == 'ended' then return {'GONE'} end\nredis.call('SADD', runtimes, runtime)\nredis.call('PEXPIRE', runtimes, math.max(ttl, ms + 60000))\nredis.call('ZADD', idle, now() + ms, by)\nredis.call('PEXPIRE', idle, ms + 60000)\nreturn {'OK'}\n",
     ),
     "process/order": (
         1,

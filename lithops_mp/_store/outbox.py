@@ -103,7 +103,7 @@ class Outbox:
         self._thread = threading.Thread(target=self._run, name="lithops_mp outbox", daemon=True)
         self._thread.start()
         # Where CPython's queues wait for their feeders.
-        util.Finalize(self, self._end, exitpriority=-5)
+        util.Finalize(self, self.end, exitpriority=-5)
 
     @property
     def empty(self) -> bool:
@@ -193,7 +193,7 @@ class Outbox:
                 if self.empty:
                     self._session.settle()
 
-    def _end(self) -> None:
+    def end(self) -> None:
         """The process ends: send what there is, unless told not to wait for it."""
         batch = self._batch
         unsent = [*(batch.entries.values() if batch.requests else ()), *self._waiting]

@@ -143,6 +143,11 @@ class Session:
         if self._dropped or (self._outbox and not self._outbox.empty):
             self.pending = True  # it came meanwhile
 
+    def flush(self) -> None:
+        """Send what was put after the finalizers had run: by threads that were waited for."""
+        if self._outbox:
+            self._outbox.end()
+
     # -- objects --
 
     def create(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lithops_mp._store import keys
+from lithops_mp._store.scripts import command
 
 from .play import TTL, Case, check, play, run, unproduced
 
@@ -95,6 +96,16 @@ def test_the_first_end_counts(machine):
 def test_a_message_that_is_sent_again_is_there_once(machine):
     _, state = play(machine, *RUNS, tell(1), tell(2), tell(1), tell(2))
     assert len(state.content[keys.inbox("A")]) == 2
+
+
+def test_idle_functions_are_known_as_long_as_they_wait(machine):
+    """However soon other keys expire: at its end the program takes them out."""
+    _, state = play(machine, *RUNS, offer(ms=3 * TTL))
+    known, waiting = (
+        machine.run(state, command("PTTL", key))[0]
+        for key in (keys.runtimes("A"), keys.idle("A", "py"))
+    )
+    assert known >= waiting > 3 * TTL
 
 
 def test_a_function_that_is_about_to_give_up_is_passed_over(machine):
