@@ -49,6 +49,7 @@ HEADINGS = {
     "to_floor": "x floor",
     "to_best_peer": "x best peer",
     "ops_per_s": "ops/s",
+    "cold": "first 100 tasks/s",
     "ours_to": "lithops_mp to it",
     "wait_p50": "wait p50",
     "wait_p99": "wait p99",

@@ -144,6 +144,13 @@ def test_messages_of_several_sizes_are_sent(outcome: Outcome, subject: str) -> N
     assert len({row["x"] for row in rows if row.get("p50")}) >= 2
 
 
+def test_a_pool_is_measured_warm_and_cold(outcome: Outcome) -> None:
+    rows = [row for row in outcome.report["rows"] if row["subject"] == "pool"]
+    for rate in "ops_per_s", "cold":
+        found = {row["contestant"] for row in rows if row.get(rate)}
+        assert {"lithops_mp", "multiprocessing"} <= found
+
+
 def test_a_server_of_ones_own_has_none_of_its_keys_afterwards(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
