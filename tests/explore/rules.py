@@ -164,7 +164,7 @@ class CondRules(SemRules):
         return super().state(state) or self._one_place(state)
 
     def _one_place(self, state: State) -> str | None:
-        places = [*state.list(self.area), *state.line(self.line), state.hash(self.key)["owner"]]
+        places = [*state.line(self.area), *state.line(self.line), state.hash(self.key)["owner"]]
         twice = {ticket for ticket in places if places.count(ticket) > 1}
         return f"I7: {twice} in two places" if twice else None
 
@@ -188,10 +188,10 @@ class CondRules(SemRules):
         moved, woken = world.shared("moved") or 0, world.shared("woken") or 0
         if not world.dead and moved != woken:
             return f"{moved} were notified and {woken} woken"
-        if any(process_of(t) not in world.dead for t in world.state.list(self.area)):
+        if any(process_of(t) not in world.dead for t in world.state.line(self.area)):
             waiting = [seat for seat in world.seats if "cond_wait_on" in seat.node.waiting]
             if not waiting:
-                return f"at the end {world.state.list(self.area)} wait"
+                return f"at the end {world.state.line(self.area)} wait"
         return super().end(world)
 
     def may_wait(self, world: World, client: int) -> bool:

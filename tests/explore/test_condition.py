@@ -47,15 +47,18 @@ def test_a_client_that_was_buried_too_early_is_told_so(explore):
     explore(on_cond(taker(eager=True), maker(), burial="finish bury drop"))
 
 
-def test_no_wake_up_is_lost_with_a_dead_waiter_in_whatever_order_it_is_buried(explore):
+@pytest.mark.parametrize("eager", [False, True])
+def test_no_wake_up_is_lost_with_a_dead_waiter_in_whatever_order_it_is_buried(explore, eager):
     """A process's objects are buried in the order of a set: in none."""
     refs = [Ref("sem", LOCK), Ref("cond", COND)]
-    explore(on_cond(taker(), taker(), maker(), faults=frozenset({"crash after"}), refs=refs))
+    crashes = frozenset({"crash after"})
+    explore(on_cond(*[taker(eager=eager)] * 2, maker(), faults=crashes, refs=refs))
 
 
-def test_no_wake_up_is_lost_with_a_dead_waiter_that_nobody_buries(explore):
+@pytest.mark.parametrize("eager", [False, True])
+def test_no_wake_up_is_lost_with_a_dead_waiter_that_nobody_buries(explore, eager):
     scenario = on_cond(
-        taker(), taker(), maker(), faults=frozenset({"crash after"}), burial="finish"
+        *[taker(eager=eager)] * 2, maker(), faults=frozenset({"crash after"}), burial="finish"
     )
     explore(scenario)
 
