@@ -1233,7 +1233,8 @@ LISTENING = """
                 mp.Process(target=sleep, args=(depth - 1,)).start()
             else:
                 print("ready", flush=True)
-            time.sleep(1000)
+            while True:  # a signal that comes right before a long sleep waits for its end
+                time.sleep(0.1)
         except KeyboardInterrupt:
             print("interrupted", depth, flush=True)
             raise
