@@ -113,7 +113,6 @@ class SemLock(Handle):
             phrases = self._phrases = protocols.Phrases(self.keys, client.id)
         seq = client.stamp()
         data: list[tuple[memory.Request, Any]] = []
-        deadline: float | None = None
         reply: Any
         try:
             try:
@@ -424,12 +423,9 @@ class Condition(_mp.Condition):
         try:
             semlock.forget()
             if timeout is None:
-                try:
-                    wait = keys.wait.pack((client.id, seq, fence, keys.name, 1))
-                    hint = client.hear(keys.wait.script, wait, seq)
-                    reply = protocols.told(client, hint, seq, start + EAGER)
-                except BaseException as error:
-                    reply = error
+                wait = keys.wait.pack((client.id, seq, fence, keys.name, 1))
+                hint = client.hear(keys.wait.script, wait, seq)
+                reply = protocols.told(client, hint, seq, start + EAGER)
             deadline = None if timeout is None else start + timeout
             steps = protocols.cond_wait_on(keys, client, seq, fence, reply, deadline)
             notified, grant, interrupt = client.run(steps)
@@ -439,7 +435,7 @@ class Condition(_mp.Condition):
             semlock._take(fence, depth)
             raise
         except BaseException as error:
-            # Ctrl-C between two steps, which neither saw: the lock is got back all the same.
+            # Ctrl-C before or between the protocol's steps: the lock is got back all the same.
             steps = protocols.cond_wait_on(keys, client, seq, fence, error, None)
             notified, grant, interrupt = client.run(steps)
             semlock._take(grant.fence, depth)
@@ -555,12 +551,9 @@ class Barrier(threading.Barrier):
         reply: Any = None
         try:
             if timeout is None:
-                try:
-                    arrive = keys.arrive.pack((int(has_action), 1, client.id, seq, 0))
-                    hint = client.hear(keys.arrive.script, arrive, seq)
-                    reply = protocols.told(client, hint, seq, start + EAGER)
-                except BaseException as error:
-                    reply = error
+                arrive = keys.arrive.pack((int(has_action), 1, client.id, seq, 0))
+                hint = client.hear(keys.arrive.script, arrive, seq)
+                reply = protocols.told(client, hint, seq, start + EAGER)
             deadline = None if timeout is None else start + timeout
             steps = protocols.barrier_wait_on(keys, client, seq, has_action, reply, deadline)
             passage = client.run(steps)
