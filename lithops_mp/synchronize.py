@@ -233,7 +233,8 @@ class SemLock(Handle):
                     reply: Any = client.call(release, args)
                 else:
                     packet = phrases.release % (seq, len(digits), digits)
-                    reply = client.request(release.script, packet)
+                    # Who stands in line is woken by it, and needs a processor.
+                    reply = client.request(release.script, packet, soon=self._line <= 0)
             except BaseException as error:
                 reply = error
             if reply != b"RELEASED":

@@ -137,13 +137,16 @@ class Client:
         reply: Reply = self.request(bound.script, bound.pack(args))
         return reply
 
-    def request(self, script: Script, packet: bytes) -> Any:
-        """:meth:`call` of a packed script."""
+    def request(self, script: Script, packet: bytes, *, soon: bool = True) -> Any:
+        """:meth:`call` of a packed script.
+
+        Not ``soon``: it wakes somebody who may need this processor.
+        """
         self.round_trips += 1
         self.busy += 1
         try:
             self._connection.send(packet)
-            return self._connection.receive()
+            return self._connection.receive(soon=soon)
         except RedisError as error:
             return self._recover(script, packet, error)
         except BaseException:
@@ -324,7 +327,7 @@ class Client:
                     raise Woken
                 reply = self._connection.receive()
             else:
-                reply = self._exchange(packet)
+                reply = self._exchange(packet, soon=False)
         except _BROKEN:
             self._connection.disconnect()
             return None
@@ -346,7 +349,7 @@ class Client:
     def watch_any(self, packet: bytes) -> None:
         """Wait as the packet (:func:`read_streams`) says; shorter if the connection breaks."""
         try:
-            self._exchange(packet)
+            self._exchange(packet, soon=False)
         except _BROKEN:
             self._connection.disconnect()
         except RedisError as error:
@@ -354,7 +357,7 @@ class Client:
 
     def read(self, stream: str, last: str, milliseconds: int, count: int = 1) -> Any:
         """Stream entries after ``last``, as redis answers them; None if there are none."""
-        return self._exchange(read_streams({stream: last}, milliseconds, count))
+        return self._exchange(read_streams({stream: last}, milliseconds, count), soon=False)
 
     def messages(self, stream: str, last: str, milliseconds: int) -> list[Any]:
         """Entries after ``last``, waiting for the first; none at a lost connection."""
@@ -413,13 +416,13 @@ class Client:
 
     # -- the wire --
 
-    def _exchange(self, packet: bytes) -> Any:
+    def _exchange(self, packet: bytes, *, soon: bool = True) -> Any:
         connection = self._connection
         self.round_trips += 1
         self.busy += 1
         try:
             connection.send(packet)
-            return connection.receive()
+            return connection.receive(soon=soon)
         except (ResponseError, *_BROKEN):
             raise
         except BaseException:

@@ -198,8 +198,8 @@ class Interrupts:
                 self._count()
             send(wire, packet)
 
-        def interrupted_receive(wire: Wire) -> object:
-            reply = receive(wire)
+        def interrupted_receive(wire: Wire, *, soon: bool = True) -> object:
+            reply = receive(wire, soon=soon)
             if self.after:
                 self._count()
             return reply
@@ -318,15 +318,20 @@ class Handler:
     """Raises KeyboardInterrupt at the nth place in our code where a signal's handler may run.
 
     Python looks for signals where a function of its own begins and where one in C has
-    returned. A profiler is told of the same places.
+    returned. A profiler is told of the same places. One that comes again and again, while
+    an answer is polled for, counts once.
     """
 
     def __init__(self, place: int) -> None:
         self.left = place
         self.where = ""
+        self.last: object = None
 
     def __call__(self, frame: FrameType, event: str, function: Any) -> None:
         if event in ("call", "c_return") and frame.f_code.co_filename.startswith(PACKAGE):
+            if self.last == (this := (id(frame), frame.f_lineno, event)):
+                return
+            self.last = this
             self.left -= 1
             if not self.left:
                 sys.setprofile(None)

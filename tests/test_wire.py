@@ -1,0 +1,112 @@
+"""When an answer is polled for, and when it is slept for."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from redis.exceptions import ConnectionError
+from support import fixtures
+from support.servers import Server
+
+from lithops_mp._store.scripts import command
+from lithops_mp._store.wire import MOST_IN_VAIN, SAMPLE, Wire
+
+server = fixtures.server()
+
+PING = command("PING")
+# Answered when nobody has pushed anything for 20 ms: long after anyone polls.
+SLOW = command("BLPOP", "nothing", "0.02")
+
+
+class Watched:
+    """A socket that notes whether somebody polls it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.polled = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        self.polled = self.polled or bool(flags & socket.MSG_DONTWAIT)
+        return self._sock.recv(size, flags)
+
+
+@pytest.fixture
+def wire(server: Server) -> Iterator[Wire]:
+    wire = Wire(server.settings.connection(), 20.0)
+    wire.send(PING)
+    assert wire.receive(soon=False) == b"PONG"
+    wire._sock = Watched(wire._sock)
+    yield wire
+    wire.disconnect()
+
+
+def polled(wire: Wire, packet: bytes, *, soon: bool = True) -> bool:
+    """Was the answer to this polled for?"""
+    wire._sock.polled = False
+    wire.send(packet)
+    wire.receive(soon=soon)
+    return bool(wire._sock.polled)
+
+
+def test_answer_is_polled_for(wire: Wire) -> None:
+    assert polled(wire, PING)
+
+
+def test_answer_that_may_be_long_in_coming_is_slept_for(wire: Wire) -> None:
+    assert not any(polled(wire, PING, soon=False) for _ in range(100))
+
+
+def test_slow_server_is_polled_more_and_more_rarely(wire: Wire) -> None:
+    found = [polled(wire, SLOW) for _ in range(31)]
+    assert [place for place, did in enumerate(found) if did] == [0, 2, 6, 14, 30]
+
+
+def test_server_that_was_slow_is_polled_again_when_it_is_not(wire: Wire) -> None:
+    assert polled(wire, SLOW)
+    assert not polled(wire, PING)
+    assert polled(wire, PING)
+
+
+def test_slow_answers_in_a_row_are_not_all_that_is_ever_seen(wire: Wire) -> None:
+    """However many there were, one in some thousand answers is polled for."""
+    wire._in_vain = MOST_IN_VAIN
+    assert polled(wire, SLOW)
+    assert sum(polled(wire, PING) for _ in range(1 << MOST_IN_VAIN)) == 1
+
+
+@pytest.fixture
+def one_processor(server: Server) -> Iterator[None]:
+    """This process and the server share one, as with many processes on few."""
+    before, theirs = os.sched_getaffinity(0), os.sched_getaffinity(server.pid)
+    one = {min(before)}
+    os.sched_setaffinity(0, one)
+    os.sched_setaffinity(server.pid, one)
+    yield
+    os.sched_setaffinity(0, before)
+    os.sched_setaffinity(server.pid, theirs)
+
+
+def test_who_keeps_the_processor_from_the_server_sleeps(wire: Wire, one_processor: None) -> None:
+    requests = 8 << MOST_IN_VAIN
+    assert sum(polled(wire, PING) for _ in range(requests)) < requests / 8
+
+
+def test_polling_begins_anew_when_the_processor_is_not_wanted_any_more(wire: Wire) -> None:
+    wire._pushed = -SAMPLE  # as many have taken it from us meanwhile
+    wire._polled = SAMPLE - 1
+    assert polled(wire, PING)
+    assert not any(polled(wire, PING) for _ in range(1 << MOST_IN_VAIN))
+    assert polled(wire, PING)
+
+
+def test_connection_that_was_closed_is_noticed_by_polling(wire: Wire, server: Server) -> None:
+    server.command("CLIENT", "KILL", "TYPE", "normal")
+    with pytest.raises(ConnectionError):
+        polled(wire, PING)
