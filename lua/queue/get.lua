@@ -10,8 +10,8 @@
 -- KEYS[5] parked    list of tickets of puts, first come first
 -- KEYS[6] blobs     set: messages that have keys of their own
 -- ARGV[1] block     1 to stand in line, 0 to give up at once, 2 to stand in line and
---                   have the answer as a hint (READY element, ASK): the caller blocks
---                   on its mailbox already
+--                   have the answer as a hint (READY element, ASK), to which the caller
+--                   listens until it asks again; nobody reads the reply, which is a word
 -- ARGV[2] client    process.slot
 -- ARGV[3] seq       number of the request; 12 digits
 -- ARGV[4] want      messages that may be taken at once, while no other process reads
@@ -51,6 +51,7 @@ if new and want == '1' and reader == process and max == 0 and (room == 0 or held
                'held', room > 0 and held - size or 0)
     if block == '2' then
       redis.call('PUBLISH', 'lmp:' .. client, seq .. '\31READY\31' .. element)
+      return 'ITEMS'
     end
     return {'ITEMS', element}
   end
@@ -60,7 +61,7 @@ if new and want == '1' and reader == process and max == 0 and (room == 0 or held
       redis.call('PEXPIRE', waiters, ttl)
     end
     redis.call('HSET', state, mine, seq .. 'Q')
-    return {'QUEUED'}
+    return block == '2' and 'QUEUED' or {'QUEUED'}
   end
 end
 

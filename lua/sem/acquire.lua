@@ -8,7 +8,7 @@
 -- ARGV[1] kind      lock, rlock or sem
 -- ARGV[2] block     1 to stand in line, 0 to give up at once, 2 to stand in line and
 --                   have the answer as a hint (FREE fence, ASK), to which the caller
---                   listens until it asks again
+--                   listens until it asks again; nobody reads the reply, which is a word
 -- ARGV[3] client    process.slot
 -- ARGV[4] seq       number of the request, growing per client; 12 digits
 -- Reply ACQUIRED fence [died] | QUEUED owner fence | WOULD_BLOCK | STALE | GONE | VERSION fmt
@@ -38,6 +38,7 @@ if new and value ~= '0' and owner == '' then
              'fence', fence, mine, seq .. '\31ACQUIRED\31' .. fence)
   if block == '2' then
     redis.call('PUBLISH', 'lmp:' .. client, seq .. '\31FREE\31' .. fence)
+    return 'ACQUIRED'
   end
   return {'ACQUIRED', fence}
 end
@@ -46,6 +47,7 @@ if new and value == '0' and block ~= '0' then
     redis.call('PEXPIRE', waiters, s[6])
   end
   redis.call('HSET', state, mine, seq .. '\31QUEUED')
+  if block == '2' then return 'QUEUED' end
   return {'QUEUED', owner, fence}
 end
 
