@@ -12,8 +12,9 @@ from redis.exceptions import ConnectionError
 from support import fixtures
 from support.servers import Server
 
+from lithops_mp._store.polling import MOST_CROWDS, MOST_IN_VAIN, SAMPLE
 from lithops_mp._store.scripts import command
-from lithops_mp._store.wire import MOST_IN_VAIN, SAMPLE, Wire
+from lithops_mp._store.wire import Wire
 
 server = fixtures.server()
 
@@ -74,9 +75,9 @@ def test_server_that_was_slow_is_polled_again_when_it_is_not(wire: Wire) -> None
     assert polled(wire, PING)
 
 
-def test_slow_answers_in_a_row_are_not_all_that_is_ever_seen(wire: Wire) -> None:
-    """However many there were, one in some thousand answers is polled for."""
-    wire._in_vain = MOST_IN_VAIN
+def test_server_that_was_always_slow_is_polled_now_and_then(wire: Wire) -> None:
+    polling: Any = wire._polling
+    polling._in_vain = MOST_IN_VAIN
     assert polled(wire, SLOW)
     assert sum(polled(wire, PING) for _ in range(1 << MOST_IN_VAIN)) == 1
 
@@ -94,15 +95,18 @@ def one_processor(server: Server) -> Iterator[None]:
 
 
 def test_who_keeps_the_processor_from_the_server_sleeps(wire: Wire, one_processor: None) -> None:
-    requests = 8 << MOST_IN_VAIN
-    assert sum(polled(wire, PING) for _ in range(requests)) < requests / 8
+    requests = 4 * SAMPLE << MOST_CROWDS
+    assert sum(polled(wire, PING) for _ in range(requests)) < requests / 4
 
 
-def test_polling_begins_anew_when_the_processor_is_not_wanted_any_more(wire: Wire) -> None:
-    wire._pushed = -SAMPLE  # as many have taken it from us meanwhile
-    wire._polled = SAMPLE - 1
-    assert polled(wire, PING)
-    assert not any(polled(wire, PING) for _ in range(1 << MOST_IN_VAIN))
+def test_polling_begins_anew_when_nobody_needs_the_processor_any_more(wire: Wire) -> None:
+    polling: Any = wire._polling
+    for crowds in (*range(1, MOST_CROWDS + 1), MOST_CROWDS):
+        polling._polls = SAMPLE - 1
+        polling._taken = -SAMPLE  # so often others have taken it since
+        assert polled(wire, PING)
+        slept = SAMPLE << crowds
+        assert not any(polled(wire, PING) for _ in range(slept))
     assert polled(wire, PING)
 
 

@@ -12,7 +12,6 @@ every read and write.
 from __future__ import annotations
 
 import functools
-import resource
 import socket
 import struct
 from collections.abc import Callable
@@ -23,29 +22,13 @@ import hiredis
 from redis import exceptions
 from redis.exceptions import ConnectionError
 
+from .polling import POLL, Polling
 from .scripts import command
 
 _MORE = object()
 
 # Bytes that are read at once.
 ROOM = 16384
-
-# Seconds that an answer is polled for before the thread goes to sleep until it comes. A
-# server on this machine answers in 10 to 20 microseconds; to be woken takes as long again,
-# and several times that on a virtual machine, whose idle processor has been given away.
-POLL = 50e-6
-
-# After polling in vain n times in a row the next 2**n - 1 answers are slept for, with n at
-# most this: a server that is far away, or busy, costs next to nothing.
-MOST_IN_VAIN = 10
-
-# Who polls keeps a processor from others. If they took it from this thread in more than one
-# of CROWDED polls, of SAMPLE in a row, there are too few, and it sleeps for as long as after
-# many polls in vain. With 4 and 8 processes on two processors polling without this cost them
-# a third of their throughput; one alone gets twice as much done by polling.
-SAMPLE, CROWDED = 32, 8
-
-_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)  # Linux has the first
 
 
 class Busy(ConnectionError):
@@ -75,8 +58,7 @@ class Wire:
     def __init__(self, connection: Any, silence: float) -> None:
         self._connection = connection
         self._silence = silence
-        self._polls = False
-        self._in_vain = self._rest = self._polled = self._pushed = 0
+        self._polling: Polling | None = None
         self._sock: Any = None
         self._reader: Any = None
 
@@ -92,7 +74,7 @@ class Wire:
             sock.settimeout(None)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self._silence))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(self._silence))
-            self._polls = True
+            self._polling = self._polling or Polling()
         parse = self._connection._parser.parse_error
         meaning = functools.partial(_meant, parse=parse)
         self._reader = hiredis.Reader(replyError=meaning, notEnoughData=_MORE)
@@ -118,7 +100,7 @@ class Wire:
         try:
             reply = reader.gets()
             while reply is _MORE:
-                reader.feed((soon and self._polls and self._poll()) or self._some(ROOM))
+                reader.feed((soon and self._poll()) or self._some(ROOM))
                 reply = reader.gets()
         except (OSError, AttributeError, hiredis.ProtocolError) as error:
             raise self._broken(error) from error  # AttributeError: not connected
@@ -185,11 +167,9 @@ class Wire:
 
     def _poll(self) -> bytes | None:
         """What arrives within POLL seconds, if anything does."""
-        if self._rest:
-            self._rest -= 1
+        polling = self._polling
+        if polling is None or not polling.is_due():
             return None
-        if not self._polled:
-            self._pushed = resource.getrusage(_THREAD).ru_nivcsw
         recv, end = self._sock.recv, monotonic() + POLL
         data: bytes | None
         while True:
@@ -200,13 +180,7 @@ class Wire:
             # It may have come long ago: other threads had the interpreter meanwhile.
             if (late := monotonic() > end) or data:
                 break
-        self._in_vain = min(self._in_vain + 1, MOST_IN_VAIN) if late else 0
-        self._rest = (1 << self._in_vain) - 1
-        self._polled = (self._polled + 1) % SAMPLE
-        if not self._polled:
-            pushed = resource.getrusage(_THREAD).ru_nivcsw - self._pushed
-            if pushed > SAMPLE // CROWDED:
-                self._rest = 1 << MOST_IN_VAIN
+        polling.done(late)
         return data
 
     def _some(self, size: int) -> bytes:
