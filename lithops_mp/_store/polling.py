@@ -11,7 +11,7 @@ from __future__ import annotations
 import resource
 
 #: Seconds that an answer is polled for.
-POLL = 50e-6
+POLL = 80e-6
 
 # After polling in vain n times in a row the next 2**n - 1 answers are slept for, with n at
 # most this: a server that is far away, or busy, costs next to nothing.
