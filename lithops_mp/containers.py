@@ -160,6 +160,11 @@ def _bare(element: bytes) -> bytes:
     return rest[int(size) :]
 
 
+def _packed(words: list[bytes]) -> bytes:
+    found: bytes = msgpack.packb(words, use_bin_type=False)
+    return found
+
+
 def _is_plain(element: bytes) -> bool:
     """Has it neither keys of its own nor pins?"""
     return element[0] != 114 and not 49 <= element[0] <= 52
@@ -393,13 +398,12 @@ class Dict(Container):
                 name, others, pickled = self._locate(key, new)
                 version = others or version
                 flat += [name, element, pickled]
-            pages = [msgpack.packb(page, use_bin_type=False) for page in storing.pages(flat)]
-            # What lies in a batch is not kept by anybody: nothing in it may need to be.
-            if len(pages) == 1 or not all(map(_is_plain, elements)):
-                pages = [msgpack.packb(flat, use_bin_type=False)]
+            pages = [_packed(page) for page in storing.pages(flat)]
+            if len(pages) == 1:
                 words = self._change("update", version, *pages)
             else:
-                words = self._merge(version, pages)
+                rich = [element for element in elements if not _is_plain(element)]
+                words = self._merge(version, pages, _packed(rich) if rich else b"")
             if version:
                 self._known = None
             if words[0] != b"CHANGED":
@@ -408,7 +412,7 @@ class Dict(Container):
             self.resized += 1
         self._released(words, 2)
 
-    def _merge(self, version: bytes, pages: list[bytes]) -> list[Any]:
+    def _merge(self, version: bytes, pages: list[bytes], rich: bytes) -> list[Any]:
         """Enter what does not fit in a page: all at once, too."""
         client = current().client
         while True:
@@ -418,7 +422,7 @@ class Dict(Container):
                 for number, page in enumerate(pages):
                     more = ("PEXPIRE", laid, storing.LAID)
                     client.plains(("HSET", laid, number, page), more)
-                merge = storing.merge(self.scripts, client, seq, version, len(pages))
+                merge = storing.merge(self.scripts, client, seq, version, len(pages), rich)
                 words: list[Any] = client.run(merge)
             except BaseException:
                 with contextlib.suppress(ServerUnavailable):

@@ -92,9 +92,12 @@ def change(of: Keys, name: str, me: Me, *args: Argument) -> Steps:
     return (yield from _request(of, Call(of[name], (me.id, me.stamp(), *args))))
 
 
-def merge(of: Keys, me: Me, seq: bytes, others: Argument, pages: int) -> Steps:
-    """Enter the batch that was laid down under this number (:func:`laid`); as :func:`change`."""
-    return (yield from _request(of, Call(of["merge"], (me.id, seq, others, pages))))
+def merge(of: Keys, me: Me, seq: bytes, others: Argument, pages: int, rich: bytes = b"") -> Steps:
+    """Enter the batch that was laid down under this number (:func:`laid`); as :func:`change`.
+
+    ``rich`` are those of its elements that are more than bytes, packed.
+    """
+    return (yield from _request(of, Call(of["merge"], (me.id, seq, others, pages, rich))))
 
 
 def _request(of: Keys, call: Call) -> Steps:

@@ -327,6 +327,30 @@ def test_a_batch_of_100000_entries_is_entered_by_pages_and_all_at_once(
     assert max(sent) < 2 * storing.PAGE * storing.ENTRY
 
 
+def test_a_batch_may_have_large_values_and_proxies(
+    manager: SyncManager, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storing, "PAGE", 10)
+    shared, inner, large = manager.dict(), manager.list([1]), os.urandom(1_000_000)
+    scripts: list[str] = []
+    call = Client.call
+
+    def noted(self: Client, bound: Any, args: Any) -> Any:
+        scripts.append(bound.script.name)
+        return call(self, bound, args)
+
+    monkeypatch.setattr(Client, "call", noted)
+    shared.update({**dict.fromkeys(range(25), 5), "large": large, "inner": inner})
+    assert scripts.count("dict/enter") == 3
+    assert "dict/update" not in scripts
+    del inner
+    shared["inner"].append(2)
+    assert shared["inner"][:] == [1, 2]
+    assert shared["large"] == large
+    shared.update({**dict.fromkeys(range(25), 6), "large": 1, "inner": 1})
+    assert [key for key in evidence.object_keys() if ":b:" in key] == []
+
+
 def test_going_through_a_dict_does_not_notice_an_update_of_what_is_there(
     manager: SyncManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -359,7 +383,7 @@ def test_a_batch_counts_for_every_method_from_one_moment_on(manager: SyncManager
         for number, key in enumerate("abc"):
             page = msgpack.packb(["s" + key, "i2", ""])
             client.plain("HSET", storing.laid(of, client, seq), number, page)
-        assert client.call(of["merge"], (client.id, seq, "", 3)) == [b"MERGING"]
+        assert client.call(of["merge"], (client.id, seq, "", 3, "")) == [b"MERGING"]
         assert method(shared) == expected
         assert shared.get("b") == (None if len(shared) == 0 else 2)
 

@@ -16,12 +16,14 @@
 -- ARGV[2] seq       number of the request; the batch was laid down under it
 -- ARGV[3] others    count of changes of keys that only the client can compare; or empty
 -- ARGV[4] pages     of the batch
+-- ARGV[5] rich      msgpack array of those of its elements that have keys of their own or
+--                   refer to other objects; or empty
 -- Reply MERGING | MISSING | CHANGED | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
 -- I19 a dict has as many keys in its order as entries, and its state says how many
 -- I20 what a reader is answered was there together at one moment
 --- @include now, store, dict
-local keys, client, seq, others, pages = KEYS, ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local keys, client, seq, others, pages, rich = KEYS, ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local laid, name = keys[2] .. ':' .. client .. ':' .. seq, client .. ':' .. seq
 local c, answer = opened(keys, client, seq, others)
 if not c then
@@ -40,5 +42,8 @@ redis.call('PEXPIRE', batch .. ':0', c.ttl)
 if redis.call('EXISTS', c.entries) == 1 then redis.call('RENAME', c.entries, batch .. ':1') end
 redis.call('SADD', c.blobs, '2:' .. name)
 redis.call('PEXPIRE', c.blobs, c.ttl)
+-- They are kept before they are entered: the dict may be deleted in between. Bounded by what
+-- the request brings.
+for _, element in ipairs(rich == '' and {} or cmsgpack.unpack(rich)) do keep(c, element) end
 redis.call('HSET', c.state, 'fmt', 'dict/1 merging', 'merge', name .. ' 0 0')
 return done(c, {'MERGING'})

@@ -99,8 +99,8 @@ def lay(client: str, seq: int, *some: tuple[Any, ...]) -> list[bytes]:
     ]
 
 
-def merge(client: str, seq: int, pages: int = 2, **more: Any) -> Run:
-    return on("merge", client, seq, pages=pages, **more)
+def merge(client: str, seq: int, pages: int = 2, rich: bytes = b"", **more: Any) -> Run:
+    return on("merge", client, seq, pages=pages, rich=rich, **more)
 
 
 ENTER = Run("dict/enter", {}, DICT)
@@ -121,6 +121,11 @@ TOOK = [*RICH, take("A.0", 3, key="sa")]
 GONE = command("DEL", ENTRIES)
 BATCH = [*ABC, *lay("A.0", 1, ("sa", "sn", "", "sd", "s4", ""), ("oX", "sx", "pickled"))]
 MERGING = [*BATCH, merge("A.0", 1)]
+RICH_BATCH = [
+    *(*ABC, store(BLOB)),
+    *lay("A.0", 1, ("sa", LARGE, ""), ("sd", REFERS, "")),
+    merge("A.0", 1, rich=msgpack.packb([LARGE, REFERS], use_bin_type=False)),
+]
 LATE = [*ABC, enter("A.0", 5, "a", "sn")]
 
 CASES = [
@@ -269,6 +274,24 @@ def test_a_batch_is_entered_as_an_update_is(machine):
     _, entered = play(machine, *MERGING, ENTER, ENTER)
     _, updated = play(machine, *ABC, update("A.0", 1, *words))
     assert entered is updated
+
+
+def test_what_a_batch_refers_to_is_kept_before_it_is_entered(machine):
+    states = [play(machine, *RICH_BATCH, *more)[1] for more in ([], [ENTER], [ENTER, ENTER])]
+    for state in states:
+        assert state.hash(STATE)["p:in:D:1"] == "event E"
+        assert state.hash(STATE)["rich"] == "1"
+        assert "1:abc" in state.content[BLOBS]
+    _, state = play(machine, take("B.0", 1, key="sd"), state=states[-1])
+    assert "p:in:D:1" not in state.hash(STATE)
+
+
+@pytest.mark.parametrize("entered", range(3))
+def test_a_dict_that_is_deleted_in_the_middle_of_a_batch_leaves_nothing(machine, entered):
+    steps = [*RICH_BATCH, *[ENTER] * entered, Run("object/delete", {}, DICT)]
+    reply, state = play(machine, *steps)
+    assert "in:D:1 event E" in reply
+    assert not [key for key in state.content if "{D}" in key]
 
 
 def test_a_batch_that_did_not_count_is_deleted(machine):
