@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -83,31 +85,23 @@ def test_server_that_was_always_slow_is_polled_now_and_then(wire: Wire) -> None:
 
 
 @pytest.fixture
-def one_processor(server: Server) -> Iterator[None]:
-    """This process and the server share one, as with many processes on few."""
-    before, theirs = os.sched_getaffinity(0), os.sched_getaffinity(server.pid)
-    one = {min(before)}
-    os.sched_setaffinity(0, one)
-    os.sched_setaffinity(server.pid, one)
-    yield
-    os.sched_setaffinity(0, before)
-    os.sched_setaffinity(server.pid, theirs)
+def crowd() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """More processes that want a processor than there are."""
+    busy = [sys.executable, "-c", "while True: pass"]
+    found = [subprocess.Popen(busy) for _ in range((os.cpu_count() or 1) + 1)]
+    yield found
+    for one in found:
+        one.kill()
+        one.wait()
 
 
-def test_who_keeps_the_processor_from_the_server_sleeps(wire: Wire, one_processor: None) -> None:
+def test_where_processors_are_wanted_answers_are_slept_for(
+    wire: Wire, crowd: list[subprocess.Popen[bytes]]
+) -> None:
     requests = 4 * SAMPLE << MOST_CROWDS
     assert sum(polled(wire, PING) for _ in range(requests)) < requests / 4
-
-
-def test_polling_begins_anew_when_nobody_needs_the_processor_any_more(wire: Wire) -> None:
-    polling: Any = wire._polling
-    for crowds in (*range(1, MOST_CROWDS + 1), MOST_CROWDS):
-        polling._polls = SAMPLE - 1
-        polling._taken = -SAMPLE  # so often others have taken it since
-        assert polled(wire, PING)
-        slept = SAMPLE << crowds
-        assert not any(polled(wire, PING) for _ in range(slept))
-    assert polled(wire, PING)
+    # And now and then it is tried whether they still are.
+    assert any(polled(wire, PING) for _ in range((SAMPLE << MOST_CROWDS) + 1))
 
 
 def test_connection_that_was_closed_is_noticed_by_polling(wire: Wire, server: Server) -> None:

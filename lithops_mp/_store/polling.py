@@ -3,12 +3,13 @@
 A server on this machine answers in 10 to 30 microseconds. To be woken takes as long
 again, and on a virtual machine, whose idle processor has been given away, several times
 that: ``bench/README.md`` has figures. But a server may be far away, and who polls keeps a
-processor from others. Both show after the fact, and are remembered.
+processor from others. Both are looked at, and remembered.
 """
 
 from __future__ import annotations
 
-import resource
+import os
+from pathlib import Path
 
 #: Seconds that an answer is polled for.
 POLL = 80e-6
@@ -17,19 +18,21 @@ POLL = 80e-6
 # most this: a server that is far away, or busy, costs next to nothing.
 MOST_IN_VAIN = 10
 
-# If the processor was taken from this thread in more than an eighth of SAMPLE polls in a
-# row, others need it: twice as many answers are slept for, then four times, and so on up to
-# SAMPLE << MOST_CROWDS. Without this 4 or 8 processes on two processors got a third less
-# done by polling, while one alone gets twice as much done.
-SAMPLE = 32
-MOST_CROWDS = 5
-
-_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)  # Linux has the first
+# If after SAMPLE polls more threads want a processor than there are, twice as many answers
+# are slept for, then four times, and so on up to SAMPLE << MOST_CROWDS. Without this 4 or 8
+# processes on two processors got a third less done by polling, while one alone gets twice as
+# much done.
+SAMPLE = 64
+MOST_CROWDS = 4
 
 
-def _taken() -> int:
-    """How often the processor was taken from this thread."""
-    return resource.getrusage(_THREAD).ru_nivcsw
+def _is_crowded() -> bool:
+    """Do more threads want a processor than there are? Not known outside Linux."""
+    try:
+        wanting = Path("/proc/loadavg").read_text().split()[3].partition("/")[0]
+    except OSError:
+        return False
+    return int(wanting) > (os.cpu_count() or 1)
 
 
 class Polling:
@@ -39,7 +42,6 @@ class Polling:
         self._rest = 0  # so many answers are slept for
         self._in_vain = 0
         self._polls = 0  # of this sample
-        self._taken = 0  # before it
         self._crowds = 0
 
     def is_due(self) -> bool:
@@ -47,8 +49,6 @@ class Polling:
         if self._rest:
             self._rest -= 1
             return False
-        if not self._polls:
-            self._taken = _taken()
         return True
 
     def done(self, late: bool) -> None:
@@ -57,7 +57,6 @@ class Polling:
         self._rest = (1 << self._in_vain) - 1
         self._polls = (self._polls + 1) % SAMPLE
         if not self._polls:
-            crowded = _taken() - self._taken > SAMPLE // 8
-            self._crowds = min(self._crowds + 1, MOST_CROWDS) if crowded else 0
-            if crowded:
+            self._crowds = min(self._crowds + 1, MOST_CROWDS) if _is_crowded() else 0
+            if self._crowds:
                 self._rest = SAMPLE << self._crowds
