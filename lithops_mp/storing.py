@@ -62,7 +62,7 @@ def list_keys(ref: Ref) -> Keys:
 
 def dict_fields() -> dict[str, Argument]:
     """The first state of a dict."""
-    return {"version": 0, "size": 0, "n": 0, "rich": 0, "open": "", "others": 0}
+    return {"size": 0, "n": 0, "rich": 0, "open": "", "others": 0}
 
 
 def list_fields() -> dict[str, Argument]:

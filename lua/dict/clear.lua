@@ -26,5 +26,5 @@ end
 -- In the background: the server waits for none of it.
 for _, name in ipairs({c.entries, c.order, c.objects}) do redis.call('UNLINK', name) end
 local size = tonumber(c.size)
-c.size, c.version, c.others = 0, c.version + 1, c.others + 1
+c.size, c.others = 0, c.others + 1
 return done(c, {'OK', size})

@@ -11,15 +11,15 @@
 -- I19 a dict has as many keys in its order as entries, and its state says how many
 --- @include now, store, dict
 local state, entries, order, objects, trash, blobs = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local s = redis.call('HMGET', state, 'fmt', 'ttl', 'version', 'size', 'n', 'others', 'rich', 'open', 'merge')
+local s = redis.call('HMGET', state, 'fmt', 'ttl', 'size', 'n', 'others', 'rich', 'open', 'merge')
 if s[1] == 'dict/1' then return {'ENTERED'} end
 if s[1] ~= 'dict/1 merging' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
-local client, seq, page, added = string.match(s[9], '^(.+):(%d+) (%d+) (%d+)$')
+local client, seq, page, added = string.match(s[8], '^(.+):(%d+) (%d+) (%d+)$')
 local batch = state .. ':b:' .. client .. ':' .. seq
 local c = {
   state = state, entries = batch .. ':1', order = order, objects = objects, trash = trash,
-  blobs = blobs, ttl = s[2], version = s[3], size = tonumber(s[4]), n = s[5], others = s[6],
-  rich = s[7], readers = readers_of(s[8]), freed = {},
+  blobs = blobs, ttl = s[2], size = tonumber(s[3]), n = s[4], others = s[5], rich = s[6],
+  readers = readers_of(s[7]), freed = {},
 }
 local packed = redis.call('HGET', batch .. ':0', page)
 if not packed or redis.call('HLEN', c.entries) ~= c.size then return {'GONE'} end
@@ -29,8 +29,8 @@ for i = 1, #new, 3 do
   if enter(c, new[i], new[i + 1], new[i + 2]) then added = added + 1 end
 end
 page = page + 1
-redis.call('HSET', state, 'version', c.version, 'size', c.size, 'n', c.n, 'others', c.others,
-           'rich', c.rich, 'merge', string.format('%s:%s %d %d', client, seq, page, added))
+redis.call('HSET', state, 'size', c.size, 'n', c.n, 'others', c.others, 'rich', c.rich,
+           'merge', string.format('%s:%s %d %d', client, seq, page, added))
 local word = 'MORE'
 if page == redis.call('HLEN', batch .. ':0') then
   word = 'ENTERED'

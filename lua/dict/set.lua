@@ -21,13 +21,13 @@ local keys, client, seq, others = KEYS, ARGV[1], ARGV[2], ARGV[3]
 local object, key, element = ARGV[4], ARGV[5], ARGV[6]
 
 local state, mine, kind = keys[1], 'r:' .. client, string.byte(element)
-local s = redis.call('HMGET', state, 'fmt', 'version', 'rich', 'open', mine)
+local s = redis.call('HMGET', state, 'fmt', 'rich', 'open', mine)
 -- The way of a first request with a plain key and value comes before any function is defined.
-if s[1] == 'dict/1' and not (s[5] and s[5] >= seq) and s[3] == '0' and s[4] == '' and object == ''
+if s[1] == 'dict/1' and not (s[4] and s[4] >= seq) and s[2] == '0' and s[3] == '' and object == ''
     and kind ~= 114 and (kind < 49 or kind > 52) then
   local entries = keys[2]
   if redis.call('HSET', entries, key, element) == 0 then
-    redis.call('HSET', state, 'version', s[2] + 1, mine, seq .. 'S')
+    redis.call('HSET', state, mine, seq .. 'S')
     return 'SET'
   end
   local more = redis.call('HMGET', state, 'size', 'n', 'ttl')
@@ -37,7 +37,7 @@ if s[1] == 'dict/1' and not (s[5] and s[5] >= seq) and s[3] == '0' and s[4] == '
     return {'GONE'}
   end
   redis.call('ZADD', keys[3], n, key)
-  redis.call('HSET', state, 'version', s[2] + 1, 'size', size, 'n', n, mine, seq .. 'A')
+  redis.call('HSET', state, 'size', size, 'n', n, mine, seq .. 'A')
   if size == 1 then
     redis.call('PEXPIRE', entries, more[3])
     redis.call('PEXPIRE', keys[3], more[3])

@@ -1,25 +1,24 @@
 -- A change of a dict. `keys` are state, entries, order, objects, trash, blobs.
 -- What it is about, or nil and the answer.
 local function opened(keys, client, seq, others)
-  local s = redis.call('HMGET', keys[1], 'fmt', 'ttl', 'version', 'size', 'n', 'others', 'rich',
-                       'open', 'r:' .. client)
+  local s = redis.call('HMGET', keys[1], 'fmt', 'ttl', 'size', 'n', 'others', 'rich', 'open',
+                       'r:' .. client)
   if s[1] ~= 'dict/1' then return nil, s[1] and {'VERSION', s[1]} or {'GONE'} end
-  local again = replayed(s[9], seq)
+  local again = replayed(s[8], seq)
   if again then return nil, again end
-  if redis.call('HLEN', keys[2]) ~= tonumber(s[4]) then return nil, {'GONE'} end
+  if redis.call('HLEN', keys[2]) ~= tonumber(s[3]) then return nil, {'GONE'} end
   local c = {
     state = keys[1], entries = keys[2], order = keys[3], objects = keys[4], trash = keys[5],
-    blobs = keys[6], client = client, seq = seq, ttl = s[2], version = s[3], size = s[4],
-    n = s[5], others = s[6], rich = s[7], readers = readers_of(s[8]), freed = {},
+    blobs = keys[6], client = client, seq = seq, ttl = s[2], size = s[3], n = s[4],
+    others = s[5], rich = s[6], readers = readers_of(s[7]), freed = {},
   }
-  if s[8] ~= '' and not next(c.readers) then empty_trash(c) end
-  forget(c, s[9])
-  if others ~= '' and others ~= s[6] then return nil, finish(c, {'CHANGED'}) end
+  if s[7] ~= '' and not next(c.readers) then empty_trash(c) end
+  forget(c, s[8])
+  if others ~= '' and others ~= s[5] then return nil, finish(c, {'CHANGED'}) end
   return c
 end
 -- Those who read page by page hear which entries changed meanwhile.
 local function changed(c, key)
-  c.version = c.version + 1
   for reader in pairs(c.readers) do
     redis.call('RPUSH', c.state .. ':m:' .. reader, key)
     redis.call('PEXPIRE', c.state .. ':m:' .. reader, READING_MS)

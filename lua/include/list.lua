@@ -35,6 +35,6 @@ end
 local function done(c, reply, large)
   redis.call('PEXPIRE', c.items, c.ttl)
   local size = redis.call('LLEN', c.items)
-  redis.call('HSET', c.state, 'size', size, 'mixed', size > 0 and c.mixed or '0')
+  redis.call('HSET', c.state, 'version', c.version, 'size', size, 'mixed', size > 0 and c.mixed or '0')
   return finish(c, reply, large)
 end

@@ -121,7 +121,7 @@ local function close(c, client)
 end
 local function finish(c, reply, large)
   for _, word in ipairs(c.freed) do reply[#reply + 1] = word end
-  redis.call('HSET', c.state, 'version', c.version, 'rich', c.rich, 'open', open_of(c.readers),
-             'r:' .. c.client, c.seq .. (large and 'L' or 'X') .. cmsgpack.pack(reply))
+  redis.call('HSET', c.state, 'rich', c.rich, 'open', open_of(c.readers), 'r:' .. c.client,
+             c.seq .. (large and 'L' or 'X') .. cmsgpack.pack(reply))
   return reply
 end

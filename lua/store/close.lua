@@ -10,16 +10,16 @@
 -- I3 repeating a request changes nothing
 --- @include now, store
 local state, trash, blobs, client, seq = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
-local s = redis.call('HMGET', state, 'fmt', 'ttl', 'open', 'version', 'rich', 'r:' .. client)
+local s = redis.call('HMGET', state, 'fmt', 'ttl', 'open', 'rich', 'r:' .. client)
 if s[1] ~= 'dict/1' and s[1] ~= 'list/1' then
   return s[1] and {'VERSION', s[1]} or {'GONE'}
 end
-local again = replayed(s[6], seq)
+local again = replayed(s[5], seq)
 if again then return again end
 local c = {
   state = state, trash = trash, blobs = blobs, client = client, seq = seq, ttl = s[2],
-  version = s[4], rich = s[5], readers = readers_of(s[3]), freed = {},
+  rich = s[4], readers = readers_of(s[3]), freed = {},
 }
-forget(c, s[6])
+forget(c, s[5])
 close(c, client)
 return finish(c, {'OK'})
