@@ -352,7 +352,7 @@ class Dict(Container):
     # -- changing --
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        kind, reply = type(key), None
+        kind = type(key)
         element = values.simple(value)
         if element is None:
             element = self._element(value)
@@ -362,21 +362,18 @@ class Dict(Container):
             name = b"i%x" % key
         else:
             name = b""
-        if name:
+        if name and _is_plain(element):
             client = current().client
             ident, phrase = self._phrases
             if ident is not client.id:
-                phrase = self._phrase(client, "set", "", "") + _WORD + _WORD
+                phrase = self._phrase(client, "put") + _WORD + _WORD
                 self._phrases = client.id, phrase
-            packet = phrase % (client.stamp(), len(name), name, len(element), element)
-            reply = client.request(self.scripts["set"].script, packet)
+            seq = client.stamp()
+            packet = phrase % (seq, len(name), name, len(element), element)
+            reply = client.request(self.scripts["put"].script, packet)
             if reply == b"SET":
                 return
-            words = reply if type(reply) is list else [reply]
-            if storing.in_between(words):
-                words = self._about("set", key, element, shape="object key 0")
-            elif words[0] not in (b"SET", b"ADDED"):
-                raise fault(words, self.family)
+            words = client.run(storing.put_on(self.scripts, client, seq, name, element, reply))
         else:
             words = self._about("set", key, element, shape="object key 0")
         if words[0] == b"ADDED":

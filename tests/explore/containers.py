@@ -45,7 +45,10 @@ def enterer(key: str, *elements: str) -> Program:
 
     def program(me: Me) -> Run:
         for element in elements:
-            yield from storing.change(AS_DICT, "set", me, "", "", key, element)
+            if element.startswith(LARGE):
+                yield from storing.change(AS_DICT, "set", me, "", "", key, element)
+            else:
+                yield from storing.put(AS_DICT, me, key.encode(), element.encode())
         return ()
 
     return program
