@@ -90,6 +90,8 @@ class SemLock(Handle):
         self._phrases = protocols.Phrases(self.keys, "")
         # How often more a line is expected: the last acquires had to stand in one.
         self._line = 0
+        # Somebody was notified, whom the release will wake.
+        self._awaited = False
         #: ... and what of it this process has changed and not written back.
         self.dirty: dict[memory.Region, None] = {}
 
@@ -234,7 +236,8 @@ class SemLock(Handle):
                 else:
                     packet = phrases.release % (seq, len(digits), digits)
                     # Who stands in line is woken by it, and needs a processor.
-                    reply = client.request(release.script, packet, soon=self._line <= 0)
+                    soon = self._line <= 0 and not self._awaited
+                    reply = client.request(release.script, packet, soon=soon)
             except BaseException as error:
                 reply = error
             if reply != b"RELEASED":
@@ -246,6 +249,7 @@ class SemLock(Handle):
             if commit:
                 commit.undo()  # it may be tried again
             raise
+        self._awaited = False
         # Unless another thread of ours has it by now. Nothing was called since the answer: a
         # signal does not come between.
         if self.fence == fence:
@@ -452,7 +456,9 @@ class Condition(_mp.Condition):
         assert semlock._is_mine(), "lock is not owned"
         client = current().client
         count = min(n, SEM_VALUE_MAX)
-        client.run(protocols.cond_notify(self._sleeping_count.keys, client, semlock.fence, count))
+        keys = self._sleeping_count.keys
+        if client.run(protocols.cond_notify(keys, client, semlock.fence, count)):
+            semlock._awaited = True
 
 
 class _EventHandle(Handle):

@@ -6,14 +6,18 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError
 from support import fixtures
-from support.servers import Server
+from support.programs import Evidence, meanwhile, program, url_of
+from support.servers import Server, eventually
 
+import lithops_mp as mp
+from lithops_mp._store.client import Client
 from lithops_mp._store.polling import MOST_CROWDS, MOST_IN_VAIN, SAMPLE
 from lithops_mp._store.scripts import command
 from lithops_mp._store.wire import Wire
@@ -108,3 +112,59 @@ def test_connection_that_was_closed_is_noticed_by_polling(wire: Wire, server: Se
     server.command("CLIENT", "KILL", "TYPE", "normal")
     with pytest.raises(ConnectionError):
         polled(wire, PING)
+
+
+@pytest.fixture
+def releases(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
+    """Of each release of a lock: was its answer expected soon?"""
+    found: list[bool] = []
+    request = Client.request
+
+    def noted(self: Client, script: Any, packet: bytes, *, soon: bool = True) -> Any:
+        if script.name == "sem/release" and threading.current_thread() is here:
+            found.append(soon)
+        return request(self, script, packet, soon=soon)
+
+    here = threading.current_thread()
+    with program(url_of(server.settings)):
+        monkeypatch.setattr(Client, "request", noted)
+        yield found
+
+
+def test_release_that_wakes_nobody_is_polled_for(releases: list[bool]) -> None:
+    lock = mp.Lock()
+    for _ in range(3):
+        with lock:
+            pass
+    assert releases == [True, True, True]
+
+
+def test_release_after_a_wait_in_line_leaves_the_processor_to_the_next(
+    server: Server, releases: list[bool]
+) -> None:
+    lock, evidence = mp.Lock(), Evidence(server)
+    with meanwhile(lock.acquire):
+        pass
+    with meanwhile(lambda: eventually(lambda: evidence.line(lock), "a waiter") and lock.release()):
+        lock.acquire()
+    lock.release()
+    assert releases == [False]
+
+
+def test_release_after_a_notify_leaves_the_processor_to_who_was_notified(
+    server: Server, releases: list[bool]
+) -> None:
+    condition: Any = mp.Condition()
+    evidence = Evidence(server)
+
+    def wait() -> None:
+        with condition:
+            condition.wait()
+
+    with meanwhile(wait):
+        eventually(lambda: evidence.line(condition), "a waiter")
+        with condition:
+            condition.notify()
+    with condition:
+        condition.notify()  # nobody
+    assert releases == [False, True]
