@@ -307,9 +307,9 @@ def test_a_batch_of_100000_entries_is_entered_by_pages_and_all_at_once(
     sent: list[int] = []
     whole = Client._exchange_all
 
-    def measured(self: Client, packets: list[Any], scripts: list[Any]) -> list[Any]:
+    def measured(self: Client, packets: list[Any], *args: Any, **options: Any) -> list[Any]:
         sent.append(sum(map(len, packets)))
-        return whole(self, packets, scripts)
+        return whole(self, packets, *args, **options)
 
     monkeypatch.setattr(Client, "_exchange_all", measured)
     content = {f"key {number}": number for number in range(size)}

@@ -240,8 +240,8 @@ class ForbiddenIO:
         thread = threading.get_ident()
         original = Client._exchange_all
 
-        def exchange(client: Any, *args: Any) -> Any:
-            return refuse() if threading.get_ident() == thread else original(client, *args)
+        def exchange(*args: Any, **options: Any) -> Any:
+            return refuse() if threading.get_ident() == thread else original(*args, **options)
 
         self.patch.setattr(Client, "_exchange_all", exchange)
 

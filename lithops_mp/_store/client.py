@@ -232,12 +232,17 @@ class Client:
             return self._recover(script, packet, NoScriptError()), None
         return reply, None if NoScriptError in found else found
 
-    def calls(self, batch: list[tuple[Bound, tuple[Argument, ...]]]) -> list[Reply]:
-        """Run several scripts in one round trip. Each is atomic, not the batch."""
+    def calls(
+        self, batch: list[tuple[Bound, tuple[Argument, ...]]], *, soon: bool = True
+    ) -> list[Reply]:
+        """Run several scripts in one round trip. Each is atomic, not the batch.
+
+        ``soon`` as for :meth:`request`.
+        """
         if not batch:
             return []
         packets = [bound.pack(args) for bound, args in batch]
-        return self._several(packets, [bound.script for bound, _ in batch])
+        return self._several(packets, [bound.script for bound, _ in batch], soon=soon)
 
     def call_after(
         self, commands: list[tuple[Argument, ...]], bound: Bound, args: tuple[Argument, ...]
@@ -247,10 +252,12 @@ class Client:
         reply: Reply = self._several(packets, [bound.script] * len(packets))[-1]
         return reply
 
-    def _several(self, packets: list[Any], scripts: list[Script]) -> list[Any]:
+    def _several(
+        self, packets: list[Any], scripts: list[Script], *, soon: bool = True
+    ) -> list[Any]:
         try:
             try:
-                return self._exchange_all(packets, scripts)
+                return self._exchange_all(packets, scripts, soon=soon)
             except _BROKEN as error:
                 return self._persist(packets, scripts, error)
         except RedisError as error:
@@ -432,7 +439,9 @@ class Client:
         finally:
             self.busy -= 1
 
-    def _exchange_all(self, packets: list[Any], scripts: list[Script]) -> list[Any]:
+    def _exchange_all(
+        self, packets: list[Any], scripts: list[Script], *, soon: bool = True
+    ) -> list[Any]:
         connection = self._connection
         self.round_trips += 1
         replies: list[Any] = []
@@ -446,7 +455,7 @@ class Client:
                 connection.send(b"".join(packets))
             for _ in packets:
                 try:
-                    replies.append(connection.receive())
+                    replies.append(connection.receive(soon=soon))
                 except NoScriptError:
                     replies.append(NoScriptError)
                 except ResponseError as error:

@@ -139,7 +139,9 @@ class Outbox:
             try:
                 self._inside = True
                 while self._batch.requests or self._collect(idle=idle):
-                    replies = self._client.calls([step for step, *_ in self._batch.requests])
+                    # The thread leaves the processor to who puts, and to whom it wakes.
+                    steps = [step for step, *_ in self._batch.requests]
+                    replies = self._client.calls(steps, soon=not idle)
                     sent, self._batch = self._batch, self._batch._replace(requests=[])
                     for (_, sender, reader), reply in zip(sent.requests, replies, strict=True):
                         if reader:
