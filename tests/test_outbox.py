@@ -163,10 +163,10 @@ def test_another_thread_may_put_while_messages_are_sent(evidence, monkeypatch, w
             thread.start()
             thread.join()
 
-    def meanwhile(batch: list[Any]) -> list[Any]:
+    def meanwhile(batch: list[Any], **options: Any) -> list[Any]:
         if when == "before":
             put()
-        replies = calls(batch)
+        replies = calls(batch, **options)
         put()
         return replies
 
