@@ -1,4 +1,4 @@
-"""What a round trip costs, and what redis-py's layers add to it.
+"""What a round trip costs, what redis-py's layers add to it, and what polling saves.
 
 python -m bench --only roundtrip
 """
@@ -6,6 +6,9 @@ python -m bench --only roundtrip
 from __future__ import annotations
 
 from typing import Any
+
+from lithops_mp._store.client import SILENCE
+from lithops_mp._store.wire import Wire
 
 from .contestants import FLOOR, PEER, Contestant, Stack
 from .floor import packed, script_call
@@ -26,6 +29,16 @@ def _connection(site: Site) -> Any:
     return ping
 
 
+def _wire(site: Site) -> Any:
+    wire, packet = Wire(site.settings.connection(), SILENCE), packed("PING")
+
+    def ping() -> None:
+        wire.send(packet)
+        wire.receive()
+
+    return ping
+
+
 def _socket_ping(site: Site, stack: Stack) -> Any:
     wire, packet = site.wire, packed("PING")
     return lambda: wire.ask(packet)
@@ -34,6 +47,7 @@ def _socket_ping(site: Site, stack: Stack) -> Any:
 CONTESTANTS = (
     Contestant("socket, PING", FLOOR, _socket_ping),
     Contestant("socket, EVALSHA", PEER, lambda site, _: script_call(site.wire, "return 1")),
+    Contestant("our wire, PING, which polls", PEER, lambda site, _: _wire(site)),
     Contestant("redis-py Connection, PING", PEER, lambda site, _: _connection(site)),
     Contestant("redis-py client, PING", PEER, lambda site, _: site.redis.ping),
 )

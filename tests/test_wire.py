@@ -18,7 +18,7 @@ from support.servers import Server, eventually
 
 import lithops_mp as mp
 from lithops_mp._store.client import Client
-from lithops_mp._store.polling import MOST_CROWDS, MOST_IN_VAIN, SAMPLE
+from lithops_mp._store.polling import MOST_CROWDS, MOST_IN_VAIN, SAMPLE, Polling
 from lithops_mp._store.scripts import command
 from lithops_mp._store.wire import Wire
 
@@ -45,7 +45,10 @@ class Watched:
 
 
 @pytest.fixture
-def wire(server: Server) -> Iterator[Wire]:
+def wire(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
+    # No other thread has been at it.
+    monkeypatch.setattr(Polling, "thread", 0)
+    monkeypatch.setattr(Polling, "shared_until", 0.0)
     wire = Wire(server.settings.connection(), 20.0)
     wire.send(PING)
     assert wire.receive(soon=False) == b"PONG"
@@ -86,6 +89,21 @@ def test_server_that_was_always_slow_is_polled_now_and_then(wire: Wire) -> None:
     polling._in_vain = MOST_IN_VAIN
     assert polled(wire, SLOW)
     assert sum(polled(wire, PING) for _ in range(1 << MOST_IN_VAIN)) == 1
+
+
+def test_threads_that_take_turns_sleep(server: Server, wire: Wire) -> None:
+    other = Wire(server.settings.connection(), 20.0)
+    other.send(PING)
+    other.receive(soon=False)
+    other._sock = Watched(other._sock)
+    found = []
+    for _ in range(2 * SAMPLE):
+        found.append(polled(wire, PING))
+        with meanwhile(lambda: found.append(polled(other, PING))):
+            pass
+    assert sum(found) < 5
+    eventually(lambda: polled(wire, PING), "a poll, now that there is but one again")
+    other.disconnect()
 
 
 @pytest.fixture

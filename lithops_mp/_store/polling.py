@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from threading import get_ident
+from time import monotonic
 
 #: Seconds that an answer is polled for.
 POLL = 80e-6
@@ -25,6 +27,10 @@ MOST_IN_VAIN = 10
 SAMPLE = 64
 MOST_CROWDS = 4
 
+# Threads of one process that all poll take the interpreter from each other: two got a third
+# less done. So nobody polls for so many seconds after one found that another asked before it.
+SHARED = 0.1
+
 
 def _is_crowded() -> bool:
     """Do more threads want a processor than there are? Not known outside Linux."""
@@ -38,6 +44,10 @@ def _is_crowded() -> bool:
 class Polling:
     """What polling on one connection has been good for."""
 
+    #: The thread of this process that was here last, and until when there are several.
+    thread = 0
+    shared_until = 0.0
+
     def __init__(self) -> None:
         self._rest = 0  # so many answers are slept for
         self._in_vain = 0
@@ -48,6 +58,12 @@ class Polling:
         """Is the next answer to be polled for? Then :meth:`done` is to follow."""
         if self._rest:
             self._rest -= 1
+            return False
+        last, Polling.thread = Polling.thread, get_ident()
+        if last not in (0, Polling.thread):
+            Polling.shared_until = monotonic() + SHARED
+        if Polling.shared_until and monotonic() < Polling.shared_until:
+            self._rest = SAMPLE
             return False
         return True
 
