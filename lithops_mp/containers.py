@@ -1,9 +1,10 @@
 """Dict and List: what the proxies of a manager stand for, as data in Redis.
 
 Every method is one atomic round trip: a script, or one that is repeated until nothing
-has changed since what it depends on was read. Values are pickled as messages are, but for
-simple ones. What a value refers to (a lock, a queue, another dict) is kept as long as the
-value is there.
+has changed since what it depends on was read. (An assignment takes two where it overwrites
+what is large or refers to something, or somebody reads page by page.) Values are pickled as
+messages are, but for simple ones. What a value refers to (a lock, a queue, another dict) is
+kept as long as the value is there.
 """
 
 from __future__ import annotations
@@ -368,12 +369,17 @@ class Dict(Container):
             if ident is not client.id:
                 phrase = self._phrase(client, "put") + _WORD + _WORD
                 self._phrases = client.id, phrase
-            seq = client.stamp()
-            packet = phrase % (seq, len(name), name, len(element), element)
-            reply = client.request(self.scripts["put"].script, packet)
-            if reply == b"SET":
-                return
-            words = client.run(storing.put_on(self.scripts, client, seq, name, element, reply))
+            # A signal's handler takes another client: this number may be asked twice.
+            client.busy += 1
+            try:
+                seq = client.stamp()
+                packet = phrase % (seq, len(name), name, len(element), element)
+                reply = client.request(self.scripts["put"].script, packet)
+                if reply == b"SET":
+                    return
+                words = client.run(storing.put_on(self.scripts, client, seq, name, element, reply))
+            finally:
+                client.busy -= 1
         else:
             words = self._about("set", key, element, shape="object key 0")
         if words[0] == b"ADDED":

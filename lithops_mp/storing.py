@@ -134,12 +134,14 @@ def _settled(of: Keys, call: Call) -> Steps:
         reply = yield call
         if not in_between(reply):
             return reply
+        if reply[0] == b"MERGING":
+            of.released(reply)
         yield from enter(of)
 
 
 def in_between(reply: Any) -> bool:
     """Is there a batch to be entered first, perhaps one's own?"""
-    return bool(reply == [b"MERGING"] or reply == [b"VERSION", MERGING])
+    return bool(reply[0] == b"MERGING" or reply == [b"VERSION", MERGING])
 
 
 def enter(of: Keys) -> Steps:

@@ -232,12 +232,12 @@ class SemLock(Handle):
         try:
             try:
                 if commit:
-                    reply: Any = client.call(release, args)
+                    packet = release.pack(args)
                 else:
                     packet = phrases.release % (seq, len(digits), digits)
-                    # Who stands in line is woken by it, and needs a processor.
-                    soon = self._line <= 0 and not self._awaited
-                    reply = client.request(release.script, packet, soon=soon)
+                # Who stands in line is woken by it, and needs a processor.
+                soon = self._line <= 0 and not self._awaited
+                reply: Any = client.request(release.script, packet, soon=soon)
             except BaseException as error:
                 reply = error
             if reply != b"RELEASED":

@@ -10,6 +10,7 @@ import array
 import copy
 import dataclasses
 import gc
+import itertools
 import multiprocessing.managers
 import os
 import pickle
@@ -349,6 +350,61 @@ def test_a_batch_may_have_large_values_and_proxies(
     assert shared["large"] == large
     shared.update({**dict.fromkeys(range(25), 6), "large": 1, "inner": 1})
     assert [key for key in evidence.object_keys() if ":b:" in key] == []
+
+
+def test_a_batch_lets_go_of_what_was_kept_for_a_reader_who_is_silent(
+    manager: SyncManager, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storing, "PAGE", 2)
+    inner = manager.list([1])
+    shared, name = manager.dict(a=1, b=2, c=inner), inner._referent.ref.ident
+    of, client = shared._referent.scripts, session.current().client
+    reply = client.call(of.mine("read", client), (client.id, client.stamp(), "", "", 1))
+    assert reply[0] == b"PAGE"
+    shared["c"] = 3
+    client.plain("HSET", of.state, "open", f"{client.id} 000000000001 1")  # since 1970
+    del inner
+    gc.collect()
+    assert [key for key in evidence.object_keys() if name in key]
+    shared.update(dict.fromkeys("abcde", 5))
+    assert shared.copy() == dict.fromkeys("abcde", 5)
+    session.current().settle()
+    assert not [key for key in evidence.object_keys() if name in key]
+
+
+def test_plain_values_take_one_trip_beside_others_too(manager: SyncManager) -> None:
+    shared = manager.dict(large=os.urandom(1_000_000), proxy=manager.list())
+    client = session.current().client
+    for key in ("new", "new"):
+        trips = client.round_trips
+        shared[key] = 5
+        assert client.round_trips == trips + 1
+    shared["large"] = shared["proxy"] = 6
+    assert shared.copy() == {"large": 6, "proxy": 6, "new": 5}
+
+
+def test_a_signals_handler_may_change_the_dict_that_is_being_changed(manager: SyncManager) -> None:
+    """Wherever Python runs one: its request and ours do not get into each other's way."""
+    large = os.urandom(200_000)
+    for place in itertools.count(1):
+        shared, left = manager.dict(k=large), [place]
+
+        def handle(frame: Any, event: str, function: Any) -> None:
+            if event in ("call", "c_return") and "lithops_mp" in frame.f_code.co_filename:
+                left[0] -= 1  # noqa: B023 - it is called in this turn only
+                if not left[0]:  # noqa: B023
+                    sys.setprofile(None)
+                    shared["k"] = 1  # noqa: B023
+
+        sys.setprofile(handle)
+        try:
+            shared["k"] = 2
+        finally:
+            sys.setprofile(None)
+        assert shared["k"] in (1, 2)
+        if left[0] > 0:
+            break
+    assert place > 20
 
 
 def test_going_through_a_dict_does_not_notice_an_update_of_what_is_there(

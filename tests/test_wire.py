@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from support.programs import Evidence, meanwhile, program, url_of
 from support.servers import Server, eventually
 
 import lithops_mp as mp
+from lithops_mp._store import polling
 from lithops_mp._store.client import Client
 from lithops_mp._store.polling import MOST_CROWDS, MOST_IN_VAIN, SAMPLE, Polling
 from lithops_mp._store.scripts import command
@@ -25,8 +25,8 @@ from lithops_mp._store.wire import Wire
 server = fixtures.server()
 
 PING = command("PING")
-# Answered when nobody has pushed anything for 20 ms: long after anyone polls.
-SLOW = command("BLPOP", "nothing", "0.02")
+# Answered when nobody has pushed anything for half a second: long after anyone polls.
+SLOW = command("BLPOP", "nothing", "0.5")
 
 
 class Watched:
@@ -73,9 +73,13 @@ def test_answer_that_may_be_long_in_coming_is_slept_for(wire: Wire) -> None:
     assert not any(polled(wire, PING, soon=False) for _ in range(100))
 
 
-def test_slow_server_is_polled_more_and_more_rarely(wire: Wire) -> None:
-    found = [polled(wire, SLOW) for _ in range(31)]
-    assert [place for place, did in enumerate(found) if did] == [0, 2, 6, 14, 30]
+def test_slow_server_is_polled_more_and_more_rarely() -> None:
+    one, found = Polling(), []
+    for place in range(31):
+        if one.is_due():
+            found.append(place)
+            one.done(late=True)
+    assert found == [0, 2, 6, 14, 30]
 
 
 def test_server_that_was_slow_is_polled_again_when_it_is_not(wire: Wire) -> None:
@@ -84,11 +88,14 @@ def test_server_that_was_slow_is_polled_again_when_it_is_not(wire: Wire) -> None
     assert polled(wire, PING)
 
 
-def test_server_that_was_always_slow_is_polled_now_and_then(wire: Wire) -> None:
-    polling: Any = wire._polling
-    polling._in_vain = MOST_IN_VAIN
-    assert polled(wire, SLOW)
-    assert sum(polled(wire, PING) for _ in range(1 << MOST_IN_VAIN)) == 1
+def test_server_that_was_always_slow_is_polled_now_and_then() -> None:
+    one = Polling()
+    for _ in range(2 * MOST_IN_VAIN):
+        while not one.is_due():
+            pass
+        one.done(late=True)
+    assert not any(one.is_due() for _ in range((1 << MOST_IN_VAIN) - 1))
+    assert one.is_due()
 
 
 def test_threads_that_take_turns_sleep(server: Server, wire: Wire) -> None:
@@ -106,30 +113,48 @@ def test_threads_that_take_turns_sleep(server: Server, wire: Wire) -> None:
     other.disconnect()
 
 
-@pytest.fixture
-def crowd() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """More processes that want a processor than there are."""
-    busy = [sys.executable, "-c", "while True: pass"]
-    found = [subprocess.Popen(busy) for _ in range((os.cpu_count() or 1) + 1)]
-    yield found
-    for one in found:
-        one.kill()
-        one.wait()
-
-
-def test_where_processors_are_wanted_answers_are_slept_for(
-    wire: Wire, crowd: list[subprocess.Popen[bytes]]
+@pytest.mark.parametrize(
+    ("load", "crowded"),
+    [
+        ("0.50 0.20 0.10 9999/12345 678\n", True),
+        ("0.50 0.20 0.10 1/12345 678\n", False),
+        ("0.50 0.20 0.10\n", False),
+        ("0.50 0.20 0.10 many/12345 678\n", False),
+        (None, False),
+    ],
+)
+def test_more_threads_than_processors_are_a_crowd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: str | None, crowded: bool
 ) -> None:
+    monkeypatch.setattr(polling, "LOAD", tmp_path / "loadavg")
+    if load:
+        polling.LOAD.write_text(load)
+    assert polling.is_crowded() is crowded
+
+
+def test_linux_says_how_many_there_are() -> None:
+    """As what is read above; this thread is one of them."""
+    if sys.platform == "linux":
+        assert int(polling.LOAD.read_text().split()[3].partition("/")[0]) >= 1
+
+
+def test_in_a_crowd_answers_are_slept_for(
+    wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(polling, "LOAD", tmp_path / "loadavg")
+    polling.LOAD.write_text("9.9 9.9 9.9 9999/12345 678\n")
     requests = 4 * SAMPLE << MOST_CROWDS
     assert sum(polled(wire, PING) for _ in range(requests)) < requests / 4
-    # And now and then it is tried whether they still are.
+    # And now and then it is tried whether it is still there.
     assert any(polled(wire, PING) for _ in range((SAMPLE << MOST_CROWDS) + 1))
 
 
 def test_connection_that_was_closed_is_noticed_by_polling(wire: Wire, server: Server) -> None:
+    sock: Any = wire._sock
     server.command("CLIENT", "KILL", "TYPE", "normal")
     with pytest.raises(ConnectionError):
-        polled(wire, PING)
+        wire.receive()
+    assert sock.polled
 
 
 @pytest.fixture
@@ -139,7 +164,7 @@ def releases(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[b
     request = Client.request
 
     def noted(self: Client, script: Any, packet: bytes, *, soon: bool = True) -> Any:
-        if script.name == "sem/release" and threading.current_thread() is here:
+        if script.name in ("sem/release", "mem/release") and threading.current_thread() is here:
             found.append(soon)
         return request(self, script, packet, soon=soon)
 
@@ -166,6 +191,24 @@ def test_release_after_a_wait_in_line_leaves_the_processor_to_the_next(
     with meanwhile(lambda: eventually(lambda: evidence.line(lock), "a waiter") and lock.release()):
         lock.acquire()
     lock.release()
+    assert releases == [False]
+
+
+def test_release_with_data_leaves_it_to_the_next_as_well(
+    server: Server, releases: list[bool]
+) -> None:
+    value, evidence = mp.Value("i", 0), Evidence(server)
+    lock, holds = value.get_lock(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            holds.set()
+            eventually(lambda: evidence.line(lock), "a waiter")
+
+    with meanwhile(hold):
+        assert holds.wait(60)
+        with lock:
+            value.value += 1
     assert releases == [False]
 
 

@@ -150,11 +150,11 @@ SCRIPTS: dict[
     ),
     "dict/put": (
         1,
-        "c324cbb98b6aac5e74ced4370e7cd0720a1225ce",
+        "73d0360d063a34dd52436e3d4294d3d3a97d3e83",
         ('state', 'entries', 'order'),
         ('client', 'seq', 'key', 'element'),
         ('ADDED', 'ELSE', 'GONE', 'SET', 'STALE', 'VERSION'),
-        "-- lithops_mp dict/put 1\nlocal state, entries, order = KEYS[1], KEYS[2], KEYS[3]\nlocal client, seq, key, element = ARGV[1], ARGV[2], ARGV[3], ARGV[4]\nlocal mine = 'r:' .. client\nlocal s = redis.call('HMGET', state, 'fmt', 'rich', 'open', mine)\nlocal last = s[4]\nif last and last >= seq then\n  return last == seq .. 'S' and 'SET' or last == seq .. 'A' and 'ADDED' or 'STALE'\nend\nif s[1] ~= 'dict/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end\nif s[2] ~= '0' or s[3] ~= '' then return 'ELSE' end\nif redis.call('HSET', entries, key, element) == 0 then\n  redis.call('HSET', state, mine, seq .. 'S')\n  return 'SET'\nend\nlocal more = redis.call('HMGET', state, 'size', 'n', 'ttl')\nlocal size, n = more[1] + 1, more[2] + 1\nif redis.call('HLEN', entries) ~= size then\n  redis.call('HDEL', entries, key)\n  return {'GONE'}\nend\nredis.call('ZADD', order, n, key)\nredis.call('HSET', state, 'size', size, 'n', n, mine, seq .. 'A')\nif size == 1 then\n  redis.call('PEXPIRE', entries, more[3])\n  redis.call('PEXPIRE', order, more[3])\nend\nreturn 'ADDED'\n",
+        "-- lithops_mp dict/put 1\nlocal state, entries, order = KEYS[1], KEYS[2], KEYS[3]\nlocal client, seq, key, element = ARGV[1], ARGV[2], ARGV[3], ARGV[4]\nlocal mine = 'r:' .. client\nlocal s = redis.call('HMGET', state, 'fmt', 'rich', 'open', mine)\nlocal last = s[4]\nif last and last >= seq then\n  return last == seq .. 'S' and 'SET' or last == seq .. 'A' and 'ADDED' or 'STALE'\nend\nif s[1] ~= 'dict/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end\nif s[3] ~= '' then return 'ELSE' end\nif s[2] ~= '0' then\n  local kind = string.byte(redis.call('HGET', entries, key) or '0')\n  if kind == 114 or (kind > 48 and kind < 53) or string.sub(last or '', 13, 13) == 'L' then\n    return 'ELSE'\n  end\nend\nif redis.call('HSET', entries, key, element) == 0 then\n  redis.call('HSET', state, mine, seq .. 'S')\n  return 'SET'\nend\nlocal more = redis.call('HMGET', state, 'size', 'n', 'ttl')\nlocal size, n = more[1] + 1, more[2] + 1\nif redis.call('HLEN', entries) ~= size then\n  redis.call('HDEL', entries, key)\n  return {'GONE'}\nend\nredis.call('ZADD', order, n, key)\nredis.call('HSET', state, 'size', size, 'n', n, mine, seq .. 'A')\nif size == 1 then\n  redis.call('PEXPIRE', entries, more[3])\n  redis.call('PEXPIRE', order, more[3])\nend\nreturn 'ADDED'\n",
     ),
     "dict/read": (
         1,

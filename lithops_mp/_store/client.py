@@ -332,7 +332,7 @@ class Client:
                 if self.wake in select.select([self.fileno(), self.wake], [], [])[0]:
                     self._connection.disconnect()  # an answer may be on its way
                     raise Woken
-                reply = self._connection.receive()
+                reply = self._connection.receive(soon=False)
             else:
                 reply = self._exchange(packet, soon=False)
         except _BROKEN:
@@ -524,7 +524,7 @@ class Client:
     def receive(self) -> Any:
         """The answer to :meth:`send`, or None if the connection broke."""
         try:
-            return self._connection.receive()
+            return self._connection.receive(soon=False)
         except _BROKEN:
             self._connection.disconnect()
             return None

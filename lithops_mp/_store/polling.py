@@ -32,13 +32,20 @@ MOST_CROWDS = 4
 SHARED = 0.1
 
 
-def _is_crowded() -> bool:
-    """Do more threads want a processor than there are? Not known outside Linux."""
+# Where Linux says how many threads run, or want to.
+LOAD = Path("/proc/loadavg")
+
+
+def is_crowded() -> bool:
+    """Do more threads of this machine want a processor than this process may use?
+
+    Not known outside Linux; a container's quota of processor time is not seen.
+    """
     try:
-        wanting = Path("/proc/loadavg").read_text().split()[3].partition("/")[0]
-    except OSError:
+        wanting = int(LOAD.read_text().split()[3].partition("/")[0])
+        return wanting > len(os.sched_getaffinity(0))
+    except (OSError, IndexError, ValueError):
         return False
-    return int(wanting) > (os.cpu_count() or 1)
 
 
 class Polling:
@@ -73,6 +80,6 @@ class Polling:
         self._rest = (1 << self._in_vain) - 1
         self._polls = (self._polls + 1) % SAMPLE
         if not self._polls:
-            self._crowds = min(self._crowds + 1, MOST_CROWDS) if _is_crowded() else 0
+            self._crowds = min(self._crowds + 1, MOST_CROWDS) if is_crowded() else 0
             if self._crowds:
-                self._rest = SAMPLE << self._crowds
+                self._rest = max(self._rest, SAMPLE << self._crowds)

@@ -101,6 +101,7 @@ class Wire:
             reply = reader.gets()
             while reply is _MORE:
                 reader.feed((soon and self._poll()) or self._some(ROOM))
+                soon = False  # the rest of a large one
                 reply = reader.gets()
         except (OSError, AttributeError, hiredis.ProtocolError) as error:
             raise self._broken(error) from error  # AttributeError: not connected

@@ -23,7 +23,14 @@ if last and last >= seq then
   return last == seq .. 'S' and 'SET' or last == seq .. 'A' and 'ADDED' or 'STALE'
 end
 if s[1] ~= 'dict/1' then return s[1] and {'VERSION', s[1]} or {'GONE'} end
-if s[2] ~= '0' or s[3] ~= '' then return 'ELSE' end
+if s[3] ~= '' then return 'ELSE' end
+if s[2] ~= '0' then
+  -- What is overwritten, or was taken last, may have keys of its own or refer to others.
+  local kind = string.byte(redis.call('HGET', entries, key) or '0')
+  if kind == 114 or (kind > 48 and kind < 53) or string.sub(last or '', 13, 13) == 'L' then
+    return 'ELSE'
+  end
+end
 if redis.call('HSET', entries, key, element) == 0 then
   redis.call('HSET', state, mine, seq .. 'S')
   return 'SET'

@@ -125,6 +125,10 @@ TOOK = [*RICH, take("A.0", 3, key="sa")]
 GONE = command("DEL", ENTRIES)
 BATCH = [*ABC, *lay("A.0", 1, ("sa", "sn", "", "sd", "s4", ""), ("oX", "sx", "pickled"))]
 MERGING = [*BATCH, merge("A.0", 1)]
+FORGOTTEN = [
+    *(*RICH, read(count=2), enter("A.0", 3, "b", "sn")),  # what it referred to is kept for R
+    command("HSET", STATE, "open", "R.0 000000000001 1"),  # of whom nothing was heard since 1970
+]
 RICH_BATCH = [
     *(*ABC, store(BLOB)),
     *lay("A.0", 1, ("sa", LARGE, ""), ("sd", REFERS, "")),
@@ -146,7 +150,11 @@ CASES = [
     Case("ADDED", put("A.0", 1), NONE),
     Case("SET", put("A.0", 1), ABC),
     Case("ADDED", put("A.0", 1, "sd"), ABC),
+    Case("SET", put("A.0", 3, "sc"), RICH),
+    Case("ADDED", put("A.0", 3, "sd"), RICH),
     Case("ELSE", put("A.0", 3), RICH, None),
+    Case("ELSE", put("A.0", 3, "sb"), RICH, None),
+    Case("ELSE", put("A.0", 4, "sc"), TOOK, None),
     Case("ELSE", put("A.0", 1), READING, None),
     Case("VERSION dict/1 merging", put("B.0", 1), MERGING),
     Case("GONE", put("A.0", 1, "sd"), [*ABC, GONE]),
@@ -162,6 +170,8 @@ CASES = [
     Case("STALE", update("A.0", 4, "sa", "sn", ""), LATE),
     Case("MERGING", merge("A.0", 1), BATCH, "VERSION dict/1 merging"),
     Case("MERGING", merge("A.0", 1), [*NONE, *lay("A.0", 1, (), ())], "VERSION dict/1 merging"),
+    Case("MERGING in:D:1 event E", merge("A.0", 4), [*FORGOTTEN, *lay("A.0", 4, (), ())],
+         "VERSION dict/1 merging"),
     Case("MISSING", merge("A.0", 1), ABC),
     Case("MISSING", merge("A.0", 1, pages=3), BATCH),
     Case("CHANGED", merge("A.0", 1, others="5"), BATCH),
