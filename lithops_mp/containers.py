@@ -1,10 +1,9 @@
 """Dict and List: what the proxies of a manager stand for, as data in Redis.
 
 Every method is one atomic round trip: a script, or one that is repeated until nothing
-has changed since what it depends on was read. (An assignment takes two where it overwrites
-what is large or refers to something, or somebody reads page by page.) Values are pickled as
-messages are, but for simple ones. What a value refers to (a lock, a queue, another dict) is
-kept as long as the value is there.
+has changed since what it depends on was read. Values are pickled as messages are, but for
+simple ones. What a value refers to (a lock, a queue, another dict) is kept as long as the
+value is there.
 """
 
 from __future__ import annotations
@@ -363,23 +362,25 @@ class Dict(Container):
             name = b"i%x" % key
         else:
             name = b""
-        if name and _is_plain(element):
+        if name:
             client = current().client
             ident, phrase = self._phrases
             if ident is not client.id:
-                phrase = self._phrase(client, "put") + _WORD + _WORD
+                phrase = self._phrase(client, "set", "", "") + _WORD + _WORD
                 self._phrases = client.id, phrase
-            # A signal's handler takes another client: this number may be asked twice.
-            client.busy += 1
+            client.busy += 1  # a signal's handler takes another one from here on
             try:
-                seq = client.stamp()
-                packet = phrase % (seq, len(name), name, len(element), element)
-                reply = client.request(self.scripts["put"].script, packet)
-                if reply == b"SET":
-                    return
-                words = client.run(storing.put_on(self.scripts, client, seq, name, element, reply))
+                packet = phrase % (client.stamp(), len(name), name, len(element), element)
+                reply = client.request(self.scripts["set"].script, packet)
             finally:
                 client.busy -= 1
+            if reply == b"SET":
+                return
+            words = reply if type(reply) is list else [reply]
+            if storing.in_between(words):
+                words = self._about("set", key, element, shape="object key 0")
+            elif words[0] not in (b"SET", b"ADDED"):
+                raise fault(words, self.family)
         else:
             words = self._about("set", key, element, shape="object key 0")
         if words[0] == b"ADDED":

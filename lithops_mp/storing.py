@@ -50,7 +50,7 @@ class Keys:
 
 def dict_keys(ref: Ref) -> Keys:
     """Of a dict."""
-    names = ("put", "set", "get", "update", "take", "swap", "add", "clear", "others", "close")
+    names = ("set", "get", "update", "take", "swap", "add", "clear", "others", "close")
     return Keys(ref, *names, "merge", "enter")
 
 
@@ -92,23 +92,6 @@ def change(of: Keys, name: str, me: Me, *args: Argument) -> Steps:
     return (yield from _request(of, Call(of[name], (me.id, me.stamp(), *args))))
 
 
-def put(of: Keys, me: Me, key: bytes, element: bytes) -> Steps:
-    """Enter a plain value under a key that says all of its object; as :func:`change`."""
-    seq = me.stamp()
-    reply = yield Call(of["put"], (me.id, seq, key, element))
-    return (yield from put_on(of, me, seq, key, element, reply))
-
-
-def put_on(of: Keys, me: Me, seq: bytes, key: bytes, element: bytes, reply: Any) -> Steps:
-    """:func:`put` from its answer on.
-
-    The same number is asked again: a late copy of the first request finds it answered.
-    """
-    if reply == b"ELSE" or in_between(reply):
-        return (yield from _request(of, Call(of["set"], (me.id, seq, b"", b"", key, element))))
-    return _told(of, reply)
-
-
 def merge(of: Keys, me: Me, seq: bytes, others: Argument, pages: int, rich: bytes = b"") -> Steps:
     """Enter the batch that was laid down under this number (:func:`laid`); as :func:`change`.
 
@@ -118,10 +101,7 @@ def merge(of: Keys, me: Me, seq: bytes, others: Argument, pages: int, rich: byte
 
 
 def _request(of: Keys, call: Call) -> Steps:
-    return _told(of, (yield from _settled(of, call)))
-
-
-def _told(of: Keys, reply: Any) -> list[Any]:
+    reply = yield from _settled(of, call)
     words = reply if isinstance(reply, list) else [reply]
     if words[0] in (b"GONE", b"VERSION", b"STALE"):
         raise fault(words, of.ref.family)

@@ -45,10 +45,7 @@ def enterer(key: str, *elements: str) -> Program:
 
     def program(me: Me) -> Run:
         for element in elements:
-            if element.startswith(LARGE):
-                yield from storing.change(AS_DICT, "set", me, "", "", key, element)
-            else:
-                yield from storing.put(AS_DICT, me, key.encode(), element.encode())
+            yield from storing.change(AS_DICT, "set", me, "", "", key, element)
         return ()
 
     return program

@@ -58,10 +58,6 @@ def add(client: str, seq: int, amount: str | bytes, key: str = "sa") -> Run:
     return on("add", client, seq, key=key, amount=amount, object="")
 
 
-def put(client: str, seq: int, key: str = "sa", element: str = "sn") -> Run:
-    return Run("dict/put", {"client": client, "seq": seq, "key": key, "element": element}, DICT)
-
-
 def update(client: str, seq: int, *words: Any, **more: Any) -> Run:
     return on("update", client, seq, entries=msgpack.packb(words, use_bin_type=False), **more)
 
@@ -147,18 +143,6 @@ CASES = [
     Case("SET", enter("A.0", 10, "", "s1", key_="oX", object="pickled", others="1"), OTHER),
     Case("CHANGED", enter("B.0", 1, "", "s1", key_="oY", object="pickled", others="0"), OTHER),
     Case("STALE", enter("A.0", 4, "a", "sx"), LATE),
-    Case("ADDED", put("A.0", 1), NONE),
-    Case("SET", put("A.0", 1), ABC),
-    Case("ADDED", put("A.0", 1, "sd"), ABC),
-    Case("SET", put("A.0", 3, "sc"), RICH),
-    Case("ADDED", put("A.0", 3, "sd"), RICH),
-    Case("ELSE", put("A.0", 3), RICH, None),
-    Case("ELSE", put("A.0", 3, "sb"), RICH, None),
-    Case("ELSE", put("A.0", 4, "sc"), TOOK, None),
-    Case("ELSE", put("A.0", 1), READING, None),
-    Case("VERSION dict/1 merging", put("B.0", 1), MERGING),
-    Case("GONE", put("A.0", 1, "sd"), [*ABC, GONE]),
-    Case("STALE", put("A.0", 4), LATE),
     Case("VALUE 3 s1", get(), ABC),
     Case("VALUE 3", get(want=0), ABC),
     Case("MISSING 3", get("sx"), ABC),
