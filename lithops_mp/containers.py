@@ -21,7 +21,7 @@ from ._store import keys
 from ._store.client import Client
 from ._store.families import Ref
 from ._store.replies import fault
-from ._store.scripts import command, pack
+from ._store.scripts import command, pack, packed
 from ._store.session import current
 from .errors import ObjectExpired, ServerUnavailable
 from .handle import Handle
@@ -78,7 +78,7 @@ class Container(Handle):
         if rich:
             held = session.hold(self.ref, lent)
             for place, count in rich:
-                pins: bytes = msgpack.packb(held[: 2 * count], use_bin_type=False)
+                pins = packed(held[: 2 * count])
                 del held[: 2 * count]
                 made[place] = b"r%d:%b%b" % (len(pins), pins, made[place])
         return made
@@ -158,11 +158,6 @@ def _bare(element: bytes) -> bytes:
         return element
     size, _, rest = element[1:].partition(b":")
     return rest[int(size) :]
-
-
-def _packed(words: list[bytes]) -> bytes:
-    found: bytes = msgpack.packb(words, use_bin_type=False)
-    return found
 
 
 def _is_plain(element: bytes) -> bool:
@@ -402,12 +397,12 @@ class Dict(Container):
                 name, others, pickled = self._locate(key, new)
                 version = others or version
                 flat += [name, element, pickled]
-            pages = [_packed(page) for page in storing.pages(flat)]
+            pages = [packed(page) for page in storing.pages(flat)]
             if len(pages) == 1:
                 words = self._change("update", version, *pages)
             else:
                 rich = [element for element in elements if not _is_plain(element)]
-                words = self._merge(version, pages, _packed(rich) if rich else b"")
+                words = self._merge(version, pages, packed(rich) if rich else b"")
             if version:
                 self._known = None
             if words[0] != b"CHANGED":
@@ -650,7 +645,7 @@ class List(Container):
         if same is None:
             return None
         start, stop, _ = storing.words(part)
-        words = self._change("find", what, start, stop, msgpack.packb(same, use_bin_type=False))
+        words = self._change("find", what, start, stop, packed(same))
         return None if words[0] == b"LOOK" else words
 
     def index(self, value: Any, start: Any = 0, stop: Any = None) -> int:
@@ -692,8 +687,7 @@ class List(Container):
         """Add elements at the end, all at once."""
         first, *more = self._elements(some) or [b""]
         if first:
-            packed = msgpack.packb(more, use_bin_type=False) if more else b""
-            self._change("push", packed, first)
+            self._change("push", packed(more) if more else b"", first)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(index, slice):
@@ -744,8 +738,8 @@ class List(Container):
         self, part: slice, elements: list[bytes] | None = None, version: bytes = b""
     ) -> list[Any]:
         """Put elements in the place of a slice; None deletes it."""
-        packed = b"" if elements is None else msgpack.packb(elements, use_bin_type=False)
-        words = self._change("splice", version, *storing.words(part), packed)
+        new = b"" if elements is None else packed(elements)
+        words = self._change("splice", version, *storing.words(part), new)
         if words[0] == b"OK":
             self._released(words)
         else:

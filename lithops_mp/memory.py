@@ -21,14 +21,12 @@ from multiprocessing import ProcessError, util
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgpack
-
 from ._store import keys
 from ._store.client import Buffer, Client
 from ._store.commands import Call
 from ._store.families import Ref
 from ._store.replies import fault
-from ._store.scripts import Bound, command, script
+from ._store.scripts import Bound, command, packed, script
 from ._store.session import current
 from .handle import Handle
 from .protocols import Me, SemKeys, Steps, insist, release_on
@@ -53,12 +51,6 @@ STAGE_MS = 60_000
 MANY = 1024
 
 Ranges = list[Any]  # offset, bytes, offset, bytes, ...
-
-
-def packed(ranges: Any) -> bytes:
-    """As msgpack, for Lua: it knows strings, but not msgpack's newer type of bytes."""
-    found: bytes = msgpack.packb(ranges, use_bin_type=False)
-    return found
 
 
 class MemKeys:

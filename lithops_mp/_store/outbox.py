@@ -22,11 +22,10 @@ import threading
 from multiprocessing import util
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import msgpack
-
 from ..errors import ServerUnavailable
 from .client import Client
 from .families import Step
+from .scripts import packed
 
 if TYPE_CHECKING:
     from .session import Session
@@ -173,7 +172,7 @@ class Outbox:
         for sender, group in itertools.groupby(entries, operator.itemgetter(0)):
             seq = self._client.stamp()
             first, *rest = [entry[1] for entry in group]
-            more: bytes = msgpack.packb(rest, use_bin_type=False) if rest else b""
+            more = packed(rest) if rest else b""
             requests.append((sender.posting(self._client.id, seq, first, more), sender, None))
         self._batch = Batch(requests, {id(entry): entry for entry in entries})
         return bool(requests)

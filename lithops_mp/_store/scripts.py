@@ -11,6 +11,8 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
+import msgpack
+
 from ._lua import SCRIPTS
 
 Argument = str | bytes | int
@@ -31,6 +33,12 @@ def pack(value: Argument) -> bytes:
         return _pack_text(value)
     raw = value if isinstance(value, bytes) else b"%d" % value
     return b"$%d\r\n%b\r\n" % (len(raw), raw)
+
+
+def packed(value: object) -> bytes:
+    """One argument in msgpack, for Lua, which knows strings, but not msgpack's type of bytes."""
+    found: bytes = msgpack.packb(value, use_bin_type=False)
+    return found
 
 
 def command(*words: Argument) -> bytes:

@@ -10,7 +10,7 @@ from lithops_mp._store import families, keys
 from lithops_mp._store.commands import Call
 from lithops_mp._store.families import Ref
 from lithops_mp._store.replies import fault
-from lithops_mp._store.scripts import command
+from lithops_mp._store.scripts import command, packed
 from lithops_mp.memory import MemKeys
 from lithops_mp.protocols import BarrierKeys, CondKeys, EventKeys, SemKeys
 
@@ -251,7 +251,7 @@ def count_up(
             if copies.get(region, (0, 0, 0))[2] != grant.fence:
                 arrived(region, copies, (yield request(region, copies)), grant.fence)
         if how == "keep":
-            changes = memory.packed([one_more(region, copies) for region in regions])
+            changes = packed([one_more(region, copies) for region in regions])
             keep = Call(
                 memory.release_bound(lock, [*regions]),
                 (1, changes, me.id, me.stamp(), grant.fence),
@@ -309,7 +309,7 @@ def marker(rounds: int = 1, kind: str = "lock") -> Program:
     def program(me: Me) -> Run:
         for mark in range(1, rounds + 1):
             ranges = [4, mark.to_bytes(4, "little")]
-            ask = (me.id, me.stamp(), memory.packed(ranges))
+            ask = (me.id, me.stamp(), packed(ranges))
             reply = yield Call(region.guarded_write, ask)
             if reply == b"BUSY":
                 grant = yield from protocols.acquire(lock, me)

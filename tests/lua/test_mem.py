@@ -7,8 +7,7 @@ import struct
 import pytest
 
 from lithops_mp._store import keys
-from lithops_mp._store.scripts import command
-from lithops_mp.memory import packed
+from lithops_mp._store.scripts import command, packed
 
 from .play import LOCK, REGION, TTL, Case, Run, check, made, number, play, region, run, unproduced
 from .test_sem import acquire, depose
