@@ -44,11 +44,16 @@ class Watched:
         return self._sock.recv(size, flags)
 
 
-@pytest.fixture
-def wire(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
-    # No other thread has been at it.
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other thread has been at it, nor is: not one that an earlier test has left either."""
     monkeypatch.setattr(Polling, "thread", 0)
     monkeypatch.setattr(Polling, "shared_until", 0.0)
+    monkeypatch.setattr(polling, "get_ident", lambda: 1)
+
+
+@pytest.fixture
+def wire(server: Server) -> Iterator[Wire]:
     wire = Wire(server.settings.connection(), 20.0)
     wire.send(PING)
     assert wire.receive(soon=False) == b"PONG"
@@ -98,7 +103,10 @@ def test_server_that_was_always_slow_is_polled_now_and_then() -> None:
     assert one.is_due()
 
 
-def test_threads_that_take_turns_sleep(server: Server, wire: Wire) -> None:
+def test_threads_that_take_turns_sleep(
+    server: Server, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(polling, "get_ident", threading.get_ident)
     other = Wire(server.settings.connection(), 20.0)
     other.send(PING)
     other.receive(soon=False)
