@@ -166,20 +166,26 @@ class Channel(Handle):
         phrases = self._phrases
         if phrases.client is not client.id:
             phrases = self._phrases = queueing.Phrases(self.keys, self.target, client.id)
-        seq = client.stamp()
-        end = client.clock() + EAGER
         reply: Any
+        # As in SemLock.acquire: an interrupt is not to lose what has been taken.
+        client.busy += 1
         try:
-            hint = client.hear(self.keys.eager.script, phrases.eager % seq, seq)
-            reply = queueing.heard(client, seq, hint, end)
-            if type(reply) is queueing.Taken:
-                assert hint
-                self._waited = PATIENT if hint[1] == b"ITEMS" else self._waited - 1
-                return reply.elements[0]
-        except BaseException as error:
-            reply = error
-        taken: queueing.Taken = client.run(queueing.get_on(self.keys, client, seq, 1, reply, None))
-        return taken.elements[0]
+            seq, end = client.stamp(), client.clock() + EAGER
+            try:
+                hint = client.hear(self.keys.eager.script, phrases.eager % seq, seq)
+                reply = queueing.heard(client, seq, hint, end)
+                if type(reply) is queueing.Taken:
+                    assert hint
+                    self._waited = PATIENT if hint[1] == b"ITEMS" else self._waited - 1
+                    return reply.elements[0]
+            except BaseException as error:
+                reply = error
+            taken: queueing.Taken = client.run(
+                queueing.get_on(self.keys, client, seq, 1, reply, None)
+            )
+            return taken.elements[0]
+        finally:
+            client.busy -= 1
 
     # -- what was taken beforehand (``outbox.Reader``) --
 
@@ -237,8 +243,11 @@ class Channel(Handle):
 
         Raises BrokenPipeError if the end of the pipe that reads is closed.
         """
-        client = current().client
-        seq = client.stamp()
+        return current().client.numbered(self._put, message, block, timeout)
+
+    def _put(
+        self, client: Client, seq: bytes, message: Message, block: bool, timeout: float | None
+    ) -> bool:
         reply: Any = None
         try:
             # A small message in few lines, without a generator: see ``protocols.Phrases``.

@@ -146,6 +146,9 @@ class Container(Handle):
         if len(words) > start:
             current().unhold(words[start - 1 :])
 
+    def _say(self, client: Client, seq: bytes, name: str, phrase: bytes, words: Any) -> Any:
+        return client.request(self.scripts[name].script, phrase % (seq, *words))
+
     def _phrase(self, client: Client, name: str, *args: Any) -> bytes:
         """The packed beginning of the commonest request, up to where it changes."""
         bound = self.scripts[name].given(client.id)
@@ -363,12 +366,8 @@ class Dict(Container):
             if ident is not client.id:
                 phrase = self._phrase(client, "set", "", "") + _WORD + _WORD
                 self._phrases = client.id, phrase
-            client.busy += 1  # a signal's handler takes another one from here on
-            try:
-                packet = phrase % (client.stamp(), len(name), name, len(element), element)
-                reply = client.request(self.scripts["set"].script, packet)
-            finally:
-                client.busy -= 1
+            said = len(name), name, len(element), element
+            reply = client.numbered(self._say, "set", phrase, said)
             if reply == b"SET":
                 return
             words = reply if type(reply) is list else [reply]
@@ -413,22 +412,26 @@ class Dict(Container):
 
     def _merge(self, version: bytes, pages: list[bytes], rich: bytes) -> list[Any]:
         """Enter what does not fit in a page: all at once, too."""
-        client = current().client
-        while True:
-            seq = client.stamp()
-            laid = storing.laid(self.scripts, client, seq)
-            try:
-                for number, page in enumerate(pages):
-                    more = ("PEXPIRE", laid, storing.LAID)
-                    client.plains(("HSET", laid, number, page), more)
-                merge = storing.merge(self.scripts, client, seq, version, len(pages), rich)
-                words: list[Any] = client.run(merge)
-            except BaseException:
-                with contextlib.suppress(ServerUnavailable):
-                    client.plain("UNLINK", laid)  # what counts already lies elsewhere
-                raise
-            if words[0] != b"MISSING":  # we stood still for longer than it lay there
-                return words
+        words = [b"MISSING"]
+        while words[0] == b"MISSING":  # we stood still for longer than it lay there
+            words = current().client.numbered(self._lay, version, pages, rich)
+        return words
+
+    def _lay(
+        self, client: Client, seq: bytes, version: bytes, pages: list[bytes], rich: bytes
+    ) -> list[Any]:
+        laid = storing.laid(self.scripts, client, seq)
+        try:
+            for number, page in enumerate(pages):
+                more = ("PEXPIRE", laid, storing.LAID)
+                client.plains(("HSET", laid, number, page), more)
+            merge = storing.merge(self.scripts, client, seq, version, len(pages), rich)
+            words: list[Any] = client.run(merge)
+            return words
+        except BaseException:
+            with contextlib.suppress(ServerUnavailable):
+                client.plain("UNLINK", laid)  # what counts already lies elsewhere
+            raise
 
     def __delitem__(self, key: Any) -> None:
         words = self._about("take", key, "drop", shape="0 key")
@@ -677,9 +680,7 @@ class List(Container):
         if ident is not client.id:
             phrase = self._phrase(client, "push", "") + _WORD
             self._phrases = client.id, phrase
-        reply = client.request(
-            self.scripts["push"].script, phrase % (client.stamp(), len(element), element)
-        )
+        reply = client.numbered(self._say, "push", phrase, (len(element), element))
         if reply != b"ADDED" and reply != [b"ADDED"]:
             raise fault(reply, self.family)
 
@@ -701,8 +702,8 @@ class List(Container):
         if ident is not client.id:
             phrase = self._phrase(client, "set") + _WORD + _WORD
             self._setting = client.id, phrase
-        packet = phrase % (client.stamp(), len(place), place, len(element), element)
-        reply = client.request(self.scripts["set"].script, packet)
+        said = len(place), place, len(element), element
+        reply = client.numbered(self._say, "set", phrase, said)
         if reply != b"SET":
             words = reply if type(reply) is list else [reply]
             if words[0] == b"MISSING":

@@ -201,18 +201,18 @@ class Region(Handle):
 
     def send(self, bound: Bound, ranges: Ranges) -> bool:
         """Write at the server. False if somebody has the guard."""
-        client = current().client
-        seq = client.stamp()
-        what = packed(staged(client, seq, self, ranges))
-        reply: Any = client.call(bound, (client.id, seq, what))
+        reply = current().client.numbered(self._send, bound, ranges)
         if reply not in (b"WROTE", b"BUSY"):
             raise fault(reply, "shared value")
         return bool(reply == b"WROTE")
 
+    def _send(self, client: Client, seq: bytes, bound: Bound, ranges: Ranges) -> Any:
+        what = packed(staged(client, seq, self, ranges))
+        return client.call(bound, (client.id, seq, what))
+
     def alter(self, bound: Bound, *what: Any) -> bytes | None:
         """Change an element at the server; what it was. None if somebody has the guard."""
-        client = current().client
-        reply = client.call(bound, (client.id, client.stamp(), *what))
+        reply = current().client.once(bound, *what)
         if reply[0] not in (b"WAS", b"BUSY"):
             raise fault(reply, "shared value")
         return reply[1] if reply[0] == b"WAS" else None
@@ -415,8 +415,10 @@ class Commit:
 
 def flush(lock: SemLock) -> None:
     """Write back what this process has changed, and keep the lock. Raises LockLost."""
-    client = current().client
-    seq = client.stamp()
+    current().client.numbered(_flush, lock)
+
+
+def _flush(client: Client, seq: bytes, lock: SemLock) -> None:
     commit = Commit(lock, client, seq, keep=True)
     try:
         steps = insist(Call(commit.bound, commit.args))

@@ -22,7 +22,7 @@ from multiprocessing import ProcessError
 from typing import Any
 
 from . import config, memory, protocols
-from ._store.client import EAGER
+from ._store.client import EAGER, Client
 from ._store.commands import Call
 from ._store.families import Ref
 from ._store.replies import fault
@@ -110,51 +110,43 @@ class SemLock(Handle):
             timeout = max(0.0, float(timeout))
             block = timeout > 0
         client = current().client
-        phrases = self._phrases
-        if phrases.client is not client.id:
-            phrases = self._phrases = protocols.Phrases(self.keys, client.id)
-        seq = client.stamp()
-        data: list[tuple[memory.Request, Any]] = []
-        reply: Any
+        # As Client.numbered does, but that one may be interrupted when this has succeeded.
+        client.busy += 1
         try:
+            seq = client.stamp()
+            reply: Any
+            data: list[tuple[memory.Request, Any]] = []
             try:
-                # Who expects a line listens, and brings the data when it is touched.
-                at_once = self._line <= 0 or not block or timeout is not None
-                if self.regions and at_once and (requests := self._requests()):
-                    reply, data = self._ask(client, phrases, seq, requests, block=block)
-                elif not block:
-                    reply = client.call(self.keys.attempt, (client.id, seq))
-                elif self._line > 0 and timeout is None:
-                    end = client.clock() + EAGER
-                    hint = client.hear(self.keys.eager.script, phrases.eager % seq, seq)
-                    reply = protocols.told(client, hint, seq, end)
+                try:
+                    reply, data = self._ask(client, seq, block, timeout)
+                except BaseException as error:
+                    reply = error
+                died = ""
+                if type(reply) is list and reply[0] in _AT_ONCE and len(reply) == 2:
+                    fence = int(reply[1])
+                    if reply[0] == b"FREE":
+                        self._line -= 1
                 else:
-                    reply = client.request(self.keys.acquire.script, phrases.acquire % seq)
+                    deadline = None if timeout is None or not block else client.clock() + timeout
+                    steps = protocols.acquire_on(self.keys, client, seq, reply, deadline)
+                    grant = client.run(steps)
+                    if grant is None:
+                        return False
+                    if self.kind != SEMAPHORE:
+                        self._line = PATIENCE
+                    fence, died = grant
+                    data = []  # it may be from before the grant
+                for request, answer in data:
+                    request.region.arrived(request, answer, fence)
+                self._take(fence, 1)
+            except (ProcessError, EOFError):
+                raise
             except BaseException as error:
-                reply = error
-            died = ""
-            if type(reply) is list and reply[0] in _AT_ONCE and len(reply) == 2:
-                fence = int(reply[1])
-                if reply[0] == b"FREE":
-                    self._line -= 1
-            else:
-                deadline = None if timeout is None or not block else client.clock() + timeout
-                grant = client.run(protocols.acquire_on(self.keys, client, seq, reply, deadline))
-                if grant is None:
-                    return False
-                if self.kind != SEMAPHORE:
-                    self._line = PATIENCE
-                fence, died = grant
-                data = []  # it may be from before the grant
-            for request, answer in data:
-                request.region.arrived(request, answer, fence)
-            self._take(fence, 1)
-        except (ProcessError, EOFError):
-            raise
-        except BaseException as error:
-            # Ctrl-C between two steps, which neither saw; or one of them has seen to it.
-            client.run(protocols.acquire_on(self.keys, client, seq, error, None))
-            raise
+                # Ctrl-C between two steps, which neither saw; or one of them has seen to it.
+                client.run(protocols.acquire_on(self.keys, client, seq, error, None))
+                raise
+        finally:
+            client.busy -= 1
         if died:
             try:
                 self._report(died)
@@ -163,26 +155,30 @@ class SemLock(Handle):
                 raise
         return True
 
+    def _ask(
+        self, client: Client, seq: bytes, block: bool, timeout: float | None
+    ) -> tuple[Any, list[tuple[memory.Request, Any]]]:
+        """How an acquire begins: the first answer, and data that came along."""
+        phrases = self._phrases
+        if phrases.client is not client.id:
+            phrases = self._phrases = protocols.Phrases(self.keys, client.id)
+        if self._line > 0 and block and timeout is None:
+            # Who expects a line listens, and brings the data when it is touched.
+            end = client.clock() + EAGER
+            hint = client.hear(self.keys.eager.script, phrases.eager % seq, seq)
+            return protocols.told(client, hint, seq, end), []
+        attempt = self.keys.attempt
+        packet = phrases.acquire % seq if block else attempt.pack((client.id, seq))
+        if self.regions and (requests := self._requests()):
+            more = b"".join(request.packet for request in requests)
+            reply, found = client.request_more(attempt.script, packet, more, len(requests))
+            return reply, list(zip(requests, found or (), strict=False))
+        return client.request(attempt.script, packet), []
+
     def _requests(self) -> list[memory.Request]:
         """For the regions that were used the last time."""
         found = [ref() for ref in self.regions]
         return [region.request() for region in found if region is not None and region.wanted]
-
-    def _ask(
-        self,
-        client: Any,
-        phrases: protocols.Phrases,
-        seq: bytes,
-        requests: list[memory.Request],
-        *,
-        block: bool,
-    ) -> tuple[Any, list[tuple[memory.Request, Any]]]:
-        """How an acquire begins that brings data along: the answer, and the data."""
-        more = b"".join(request.packet for request in requests)
-        attempt = self.keys.attempt
-        packet = phrases.acquire % seq if block else attempt.pack((client.id, seq))
-        reply, found = client.request_more(attempt.script, packet, more, len(requests))
-        return reply, list(zip(requests, found or (), strict=False))
 
     def _take(self, fence: int, depth: int) -> None:
         # After this line nothing is called, so that a signal finds all of it done, or nothing.
@@ -216,12 +212,14 @@ class SemLock(Handle):
             if self._depth > 1:
                 self._depth -= 1
                 return
+        current().client.numbered(self._release)
+
+    def _release(self, client: Client, seq: bytes) -> None:
         fence = self.fence
-        client = current().client
         phrases = self._phrases
         if phrases.client is not client.id:
             phrases = self._phrases = protocols.Phrases(self.keys, client.id)
-        seq, digits = client.stamp(), b"%d" % fence
+        digits = b"%d" % fence
         release: Bound = self.keys.release
         args: tuple[Argument, ...] = (client.id, seq, fence)
         commit = None
@@ -420,10 +418,20 @@ class Condition(_mp.Condition):
         assert semlock._is_mine(), "must acquire() condition before using wait()"
         if semlock.dirty:
             memory.flush(semlock)
+        notified, died, interrupt = current().client.numbered(self._wait, timeout)
+        if died:
+            semlock._report(died)
+        if interrupt:
+            raise interrupt
+        return notified
+
+    def _wait(
+        self, client: Client, seq: bytes, timeout: float | None
+    ) -> tuple[bool, str, BaseException | None]:
+        """Notified in time? How did the lock's holder die? What came between?"""
+        semlock: SemLock = self._lock._semlock
         depth, fence = semlock._depth, semlock.fence
-        client = current().client
-        keys, seq = self._sleeping_count.keys, client.stamp()
-        start = client.clock()
+        keys, start = self._sleeping_count.keys, client.clock()
         reply: Any = None
         try:
             semlock.forget()
@@ -444,11 +452,7 @@ class Condition(_mp.Condition):
             steps = protocols.cond_wait_on(keys, client, seq, fence, error, None)
             notified, grant, interrupt = client.run(steps)
             semlock._take(grant.fence, depth)
-        if grant.died:
-            semlock._report(grant.died)
-        if interrupt:
-            raise interrupt
-        return bool(notified)
+        return bool(notified), grant.died, interrupt
 
     def notify(self, n: int = 1) -> None:
         """Wake up to ``n`` waiters, those who came first; one round trip."""
@@ -554,22 +558,27 @@ class Barrier(threading.Barrier):
         if timeout is None:
             timeout = self._timeout
         keys, has_action = self._handle.keys, self._action is not None
-        seq, start = client.stamp(), client.clock()
         reply: Any = None
+        # As in SemLock.acquire: who comes last is not to be interrupted without knowing it.
+        client.busy += 1
         try:
-            if timeout is None:
-                arrive = keys.arrive.pack((int(has_action), 1, client.id, seq, 0))
-                hint = client.hear(keys.arrive.script, arrive, seq)
-                reply = protocols.told(client, hint, seq, start + EAGER)
-            deadline = None if timeout is None else start + timeout
-            steps = protocols.barrier_wait_on(keys, client, seq, has_action, reply, deadline)
-            passage = client.run(steps)
-        except (ProcessError, EOFError):
-            raise
-        except BaseException as error:
-            # Ctrl-C between two steps, which neither saw; or one of them has seen to it.
-            client.run(protocols.barrier_wait_on(keys, client, seq, has_action, error, None))
-            raise
+            seq, start = client.stamp(), client.clock()
+            try:
+                if timeout is None:
+                    arrive = keys.arrive.pack((int(has_action), 1, client.id, seq, 0))
+                    hint = client.hear(keys.arrive.script, arrive, seq)
+                    reply = protocols.told(client, hint, seq, start + EAGER)
+                deadline = None if timeout is None else start + timeout
+                steps = protocols.barrier_wait_on(keys, client, seq, has_action, reply, deadline)
+                passage = client.run(steps)
+            except (ProcessError, EOFError):
+                raise
+            except BaseException as error:
+                # Ctrl-C between two steps, which neither saw; or one of them has seen to it.
+                client.run(protocols.barrier_wait_on(keys, client, seq, has_action, error, None))
+                raise
+        finally:
+            client.busy -= 1
         if passage.word == "ACT":
             try:
                 if self._action:

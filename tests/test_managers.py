@@ -10,7 +10,6 @@ import array
 import copy
 import dataclasses
 import gc
-import itertools
 import multiprocessing.managers
 import os
 import pickle
@@ -383,30 +382,6 @@ def test_an_assignment_takes_one_trip_whatever_else_is_there(manager: SyncManage
         shared[key] = 5
         assert client.round_trips == trips + 1
     assert shared.copy() == {"large": 5, "a": 1, "new": 5}
-
-
-def test_a_signals_handler_may_change_the_dict_that_is_being_changed(manager: SyncManager) -> None:
-    """Wherever Python runs one: its request and ours do not get into each other's way."""
-    large = os.urandom(200_000)
-    for place in itertools.count(1):
-        shared, left = manager.dict(k=large), [place]
-
-        def handle(frame: Any, event: str, function: Any) -> None:
-            if event in ("call", "c_return") and "lithops_mp" in frame.f_code.co_filename:
-                left[0] -= 1  # noqa: B023 - it is called in this turn only
-                if not left[0]:  # noqa: B023
-                    sys.setprofile(None)
-                    shared["k"] = 1  # noqa: B023
-
-        sys.setprofile(handle)
-        try:
-            shared["k"] = 2
-        finally:
-            sys.setprofile(None)
-        assert shared["k"] in (1, 2)
-        if left[0] > 0:
-            break
-    assert place > 20
 
 
 def test_going_through_a_dict_does_not_notice_an_update_of_what_is_there(

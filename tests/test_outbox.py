@@ -260,7 +260,7 @@ def test_what_was_not_used_goes_back_once(evidence, proxy, fault):
 
 
 #: A signal is looked at after a call and at a jump back, so never before these.
-UNDIVIDED = ("with ", "try:", "finally:", "self._inside = ")
+UNDIVIDED = ("with ", "try:", "finally:", "self._batch = ")
 
 WATCHED = {outbox.__file__, session.__file__, channel.__file__}
 

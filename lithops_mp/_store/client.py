@@ -130,7 +130,26 @@ class Client:
         """The last one, as scripts have it."""
         return b"%012d" % self._seq
 
+    def numbered(self, operation: Callable[..., T], *args: Any) -> T:
+        """Call ``operation(client, number, *args)``, with a new number.
+
+        A signal's handler that comes meanwhile takes another client, from before the number
+        is taken: a greater one that came first would make this one stale.
+        """
+        self.busy += 1
+        try:
+            return operation(self, self.stamp(), *args)
+        finally:
+            self.busy -= 1
+
     # -- single commands --
+
+    def once(self, bound: Bound, *args: Argument) -> Reply:
+        """:meth:`call` of a script that takes our name and a number before anything else."""
+        return self.numbered(Client._once, bound, *args)
+
+    def _once(self, seq: bytes, bound: Bound, *args: Argument) -> Reply:
+        return self.call(bound, (self.id, seq, *args))
 
     def call(self, bound: Bound, args: tuple[Argument, ...]) -> Reply:
         """Run a script; its reply. Raises ServerUnavailable when the server is lost."""

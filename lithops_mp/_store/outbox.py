@@ -12,7 +12,7 @@ whoever does so.
 
 from __future__ import annotations
 
-import collections
+import bisect
 import contextlib
 import itertools
 import operator
@@ -75,26 +75,27 @@ Entry = tuple[Sender, bytes]
 
 
 class Batch(NamedTuple):
-    """Requests on their way, and what was put in them, by identity."""
+    """Requests on their way, and with how many of the first messages that wait."""
 
     requests: list[tuple[Step, Sender | None, Reader | None]]
-    entries: dict[int, Entry]
+    messages: int
 
 
 class Outbox:
     """One per session, with a thread that sends what nobody waits for.
 
-    Ctrl-C may strike between any two lines: a batch becomes ours, or is done with,
-    by one assignment, and everything else can be done twice.
+    A signal's handler may come after any call: one that raises, and one that puts or takes
+    itself and so does all that we were about to. A batch becomes ours, or is done with,
+    between two calls; that it is still the same one is looked at before; and everything
+    else can be done twice.
     """
 
     def __init__(self, session: Session, client: Client) -> None:
         self._session = session
         self._client = client
         self._lock = threading.RLock()
-        self._inside = False
-        self._waiting: collections.deque[Entry] = collections.deque()
-        self._batch = Batch([], {})
+        self._waiting: list[Entry] = []
+        self._batch = Batch([], 0)
         self._readers: set[Reader] = set()
         # Whether the thread is about to look is asked of this, not noted beside it: a
         # note would be wrong for good if Ctrl-C came between the two. True ends the thread.
@@ -133,49 +134,54 @@ class Outbox:
 
     def _work(self, *, idle: bool) -> None:
         with self._lock:
-            if self._inside:
-                return  # a signal's handler, in the middle of this very thing
-            try:
-                self._inside = True
-                while self._batch.requests or self._collect(idle=idle):
-                    # The thread leaves the processor to who puts, and to whom it wakes.
-                    steps = [step for step, *_ in self._batch.requests]
-                    replies = self._client.calls(steps, soon=not idle)
-                    sent, self._batch = self._batch, self._batch._replace(requests=[])
-                    for (_, sender, reader), reply in zip(sent.requests, replies, strict=True):
-                        if reader:
-                            reader.given_back()
-                        elif sender and reply[0] not in (b"PUT", b"STALE"):
-                            sender.refused(reply)
-            finally:
-                self._inside = False
+            while batch := self._next(idle=idle):
+                # The thread leaves the processor to who puts, and to whom it wakes.
+                replies = self._calls([step for step, *_ in batch.requests], soon=not idle)
+                empty = Batch([], 0)
+                if self._batch is batch:
+                    del self._waiting[: batch.messages]
+                    self._batch = empty
+                    self._answered(batch, replies)
 
-    def _collect(self, *, idle: bool) -> bool:
-        """Make the next batch."""
-        while self._waiting and id(self._waiting[0]) in self._batch.entries:
-            self._waiting.popleft()
+    def _next(self, *, idle: bool) -> Batch | None:
+        """What is to be sent: again, if it is not known to have been carried out."""
+        before = self._batch
+        if before.requests:
+            return before
         requests: list[tuple[Step, Sender | None, Reader | None]] = []
         for reader in list(self._readers):
             if not reader.holds:
                 self._readers.discard(reader)
             elif step := reader.give_back(idle=idle):
                 requests.append((step, None, reader))
-        size = 0
-        entries: list[Entry] = []
-        # Not an iterator: other threads append meanwhile. Only we take away.
-        for place in range(min(BATCH, len(self._waiting))):
-            if size > BATCH_BYTES:
-                break
-            entry = self._waiting[place]
-            size += len(entry[1])
-            entries.append(entry)
-        for sender, group in itertools.groupby(entries, operator.itemgetter(0)):
+        # Other threads append meanwhile.
+        waiting = self._waiting[:BATCH]
+        sizes = itertools.accumulate(len(element) for _, element in waiting[:-1])
+        full = bisect.bisect_right(list(sizes), BATCH_BYTES)
+        waiting = waiting[: full + 1]
+        for sender, group in itertools.groupby(waiting, operator.itemgetter(0)):
             seq = self._client.stamp()
-            first, *rest = [entry[1] for entry in group]
+            first, *rest = [element for _, element in group]
             more = packed(rest) if rest else b""
             requests.append((sender.posting(self._client.id, seq, first, more), sender, None))
-        self._batch = Batch(requests, {id(entry): entry for entry in entries})
-        return bool(requests)
+        batch = Batch(requests, len(waiting))
+        if self._batch is before:
+            self._batch = batch
+        return self._batch if self._batch.requests else None
+
+    def _calls(self, steps: list[Step], *, soon: bool) -> list[Any]:
+        if not self._client.busy:
+            return self._client.calls(steps, soon=soon)
+        # We are a signal's handler: the very same requests may be on their way already.
+        with self._session.another_client() as client:
+            return client.calls(steps, soon=soon)
+
+    def _answered(self, batch: Batch, replies: list[Any]) -> None:
+        for (_, sender, reader), reply in zip(batch.requests, replies, strict=True):
+            if reader:
+                reader.given_back()
+            elif sender and reply[0] not in (b"PUT", b"STALE"):
+                sender.refused(reply)
 
     def close(self) -> None:
         """The session has ended: no thread and no connection stays."""
@@ -196,13 +202,14 @@ class Outbox:
 
     def end(self) -> None:
         """The process ends: send what there is, unless told not to wait for it."""
-        batch = self._batch
-        unsent = [*(batch.entries.values() if batch.requests else ()), *self._waiting]
-        if any(entry[0].cancelled for entry in unsent):
-            if all(entry[0].cancelled for entry in unsent):
+        unsent = self._waiting[:]
+        if any(sender.cancelled for sender, _ in unsent):
+            if all(sender.cancelled for sender, _ in unsent):
                 return  # the thread may be at it, and wait for its server
-            kept = [entry for entry in self._waiting if not entry[0].cancelled]
-            self._waiting = collections.deque(kept)
+            with self._lock:
+                first = self._batch.messages
+                kept = [entry for entry in self._waiting[first:] if not entry[0].cancelled]
+                self._waiting[first:] = kept
         try:
             self.settle()
         except ServerUnavailable as error:

@@ -130,7 +130,7 @@ def finish(client: Client, uid: str, code: int, why: str, seen: bytes = b"") -> 
 def order(client: Client, uid: str, word: str, signal: int, ttl: int) -> Status:
     """Tell a supervisor ``signal`` or ``parent`` (it has ended): SENT, ENDED or GONE."""
     bound = script("process/order").on(keys.process(uid), keys.control(uid))
-    reply = client.call(bound, (client.id, client.stamp(), word, signal, ttl))
+    reply = client.once(bound, word, signal, ttl)
     return Status(reply[0].decode(), int(reply[1]) if len(reply) > 1 else 0)
 
 

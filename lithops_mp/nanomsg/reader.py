@@ -10,12 +10,12 @@ import socket
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgpack
 
 from .. import messages
-from .._store.client import BLOCK_LIMIT
+from .._store.client import BLOCK_LIMIT, Client
 from .._store.families import Step
 from .._store.replies import fault
 from .._store.session import current
@@ -179,6 +179,9 @@ class Reader:
             self._fetch()
         self.bell.set()
 
+    def _ask(self, client: Client, seq: bytes, uid: str) -> list[Any]:
+        return client.call(self.line.read, (uid, self.url, client.id, seq))
+
     def claim(self) -> bool:
         """Become the one who reads here, unless another process does."""
         if self.mine:
@@ -191,8 +194,7 @@ class Reader:
             self.fd = self.pull.fileno()
             pump().add(self.line.itself())
         session = current()
-        client = session.client
-        reply = client.call(self.line.read, (session.uid, self.url, client.id, client.stamp()))
+        reply = session.client.numbered(self._ask, session.uid)
         if reply[0] == b"TAKEN":
             return False
         if reply[0] != b"OK":

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import gc
-import itertools
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
+from support import handlers
 from support.programs import (
     Evidence,
     Log,
@@ -311,32 +308,9 @@ def test_what_follows_an_interrupt_gets_its_own_answers(
 
 # -- wherever Python runs a handler --
 
-PACKAGE = str(Path(mp.__file__).parent)
 
-
-class Handler:
-    """Raises KeyboardInterrupt at the nth place in our code where a signal's handler may run.
-
-    Python looks for signals where a function of its own begins and where one in C has
-    returned. A profiler is told of the same places. One that comes again and again, while
-    an answer is polled for, counts once.
-    """
-
-    def __init__(self, place: int) -> None:
-        self.left = place
-        self.where = ""
-        self.last: object = None
-
-    def __call__(self, frame: FrameType, event: str, function: Any) -> None:
-        if event in ("call", "c_return") and frame.f_code.co_filename.startswith(PACKAGE):
-            if self.last == (this := (id(frame), frame.f_lineno, event)):
-                return
-            self.last = this
-            self.left -= 1
-            if not self.left:
-                sys.setprofile(None)
-                self.where = f"{frame.f_code.co_name}:{frame.f_lineno}"
-                raise KeyboardInterrupt
+def interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def everywhere(
@@ -346,27 +320,20 @@ def everywhere(
 
     ``check`` is told where that was; nowhere, in the end.
     """
-    gc.collect()
-    gc.disable()  # a finalizer swallows what is raised in it
-    try:
-        for place in itertools.count(1):
-            thing, handler = prepare(), Handler(place)
-            sys.setprofile(handler)
-            try:
+    for place in handlers.everywhere():
+        thing, handler = prepare(), handlers.Handler(place, interrupt)
+        try:
+            with handler.installed():
                 operate(thing)
-            except KeyboardInterrupt:
-                assert handler.where
-            else:
-                assert not handler.where
-            finally:
-                sys.setprofile(None)
-            print(handler.where)
-            check(thing, handler.where)
-            if not handler.where:
-                break
-        assert place > 10
-    finally:
-        gc.enable()
+        except KeyboardInterrupt:
+            assert handler.where
+        else:
+            assert not handler.where
+        print(handler.where)
+        check(thing, handler.where)
+        if not handler.where:
+            break
+    assert place > 10
 
 
 @pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore"])

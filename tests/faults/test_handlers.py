@@ -1,0 +1,197 @@
+"""A signal's handler uses the very object in whose operation it arrives, at any place."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from support import handlers
+from support.programs import Evidence
+from support.servers import eventually
+
+import lithops_mp as mp
+from lithops_mp import storing
+from lithops_mp.managers import SyncManager
+
+Act = Callable[[Any], object]
+
+
+def everywhere(
+    make: Callable[[], Any], operate: Act, handle: Act, outcomes: Act, *fine: Any
+) -> None:
+    """Try each place. What came of both is one of those that are fine, or what it is."""
+    for place in handlers.everywhere():
+        thing = make()
+        handler = handlers.Handler(place, lambda: handle(thing))  # noqa: B023 - in this turn
+        with handler.installed():
+            operate(thing)
+        print(handler.where)
+        if not handler.where:
+            break
+        assert outcomes(thing) in fine
+    assert place > 10
+
+
+def try_out(lock: Any) -> None:
+    if lock.acquire(block=False):
+        lock.release()
+
+
+def section(lock: Any) -> None:
+    with lock:
+        pass
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore", "BoundedSemaphore"])
+def test_lock(evidence: Evidence, kind: str) -> None:
+    def value(lock: Any) -> str:
+        return evidence.state(lock)["value"]
+
+    everywhere(getattr(mp, kind), section, try_out, value, "1")
+
+
+@pytest.mark.parametrize("expected", [False, True])
+def test_lock_that_is_waited_for(evidence: Evidence, expected: bool) -> None:
+    def make() -> Any:
+        lock: Any = mp.Lock()
+        holds = threading.Event()
+
+        def hold() -> None:
+            with lock:
+                holds.set()
+                eventually(lambda: evidence.line(lock), "a waiter")
+
+        lock.helper = threading.Thread(target=hold)
+        lock.helper.start()
+        holds.wait()
+        lock._semlock._line = 8 * expected
+        return lock
+
+    def value(lock: Any) -> tuple[str, list[str]]:
+        lock.helper.join()
+        return evidence.state(lock)["value"], evidence.line(lock)
+
+    everywhere(make, section, try_out, value, ("1", []))
+
+
+def test_condition_is_notified(evidence: Evidence) -> None:
+    def notify(condition: Any) -> None:
+        condition.notify()
+
+    def make() -> Any:
+        condition = mp.Condition()
+        condition.acquire()
+        return condition
+
+    everywhere(make, notify, notify, lambda condition: condition.release(), None)
+
+
+def test_event_that_is_waited_for() -> None:
+    everywhere(
+        mp.Event,
+        lambda event: event.wait(0.02),  # that comes before or after
+        lambda event: event.set(),
+        lambda event: event.is_set(),
+        True,
+    )
+
+
+def test_event() -> None:
+    everywhere(
+        mp.Event,
+        lambda event: event.set(),
+        lambda event: event.clear(),
+        lambda event: event.is_set(),
+        *(True, False),
+    )
+
+
+@pytest.mark.parametrize("kind", ["Queue", "bounded", "JoinableQueue", "SimpleQueue", "Pipe"])
+def test_messages(kind: str) -> None:
+    def make() -> Any:
+        if kind == "Pipe":
+            reader, writer = mp.Pipe(duplex=False)
+            return writer.send, reader.recv
+        queue: Any = mp.Queue(9) if kind == "bounded" else getattr(mp, kind)()
+        return queue.put, queue.get
+
+    def make_full() -> Any:
+        put, get = make()
+        for number in range(4):
+            put(number)
+        return get
+
+    def both(ends: Any) -> list[Any]:
+        return sorted(ends[1]() for _ in range(2))
+
+    everywhere(make, lambda ends: ends[0]("a"), lambda ends: ends[0]("b"), both, ["a", "b"])
+    everywhere(make_full, lambda get: get(), lambda get: get(), lambda get: get(), 2)
+
+
+def test_value() -> None:
+    def value(shared: Any) -> int:
+        return int(shared.value)
+
+    def assign(shared: Any) -> None:
+        shared.value = 5
+
+    def increment(shared: Any) -> None:
+        shared.add(1)
+
+    def make() -> Any:
+        return mp.Value("i", 0)
+
+    everywhere(make, assign, increment, value, 5, 6)
+    everywhere(make, increment, increment, value, 2)
+
+
+def test_array() -> None:
+    def make() -> Any:
+        return mp.RawArray("i", 2)
+
+    def assign(place: int) -> Act:
+        return lambda array: array.__setitem__(place, 1)
+
+    everywhere(make, assign(0), assign(1), list, [1, 1])
+
+
+@pytest.fixture
+def manager() -> Iterator[SyncManager]:
+    with mp.Manager() as manager:
+        yield manager
+
+
+def test_dict(manager: SyncManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storing, "PAGE", 2)
+    large = os.urandom(200_000)
+
+    def assign(value: int) -> Act:
+        return lambda shared: shared.__setitem__("k", value)
+
+    def make() -> Any:
+        return manager.dict(k=large)
+
+    def value(shared: Any) -> Any:
+        return shared["k"]
+
+    everywhere(make, assign(1), assign(2), value, 1, 2)
+    # By pages, all at once.
+    batch = dict.fromkeys("abcdefg", 1)
+    everywhere(make, lambda shared: shared.update(batch), assign(2), dict, {"k": 2, **batch})
+    everywhere(make, assign(2), lambda shared: shared.update(batch), dict, {"k": 2, **batch})
+
+
+def test_list(manager: SyncManager) -> None:
+    def make() -> Any:
+        return manager.list([2, 1])
+
+    def append(shared: Any) -> None:
+        shared.append(3)
+
+    everywhere(make, append, append, list, [2, 1, 3, 3])
+    everywhere(make, lambda shared: shared.__setitem__(0, 5), append, list, [5, 1, 3])
+    # Python compares: the list is read and written, and read again if it has changed.
+    everywhere(make, lambda shared: shared.sort(), append, list, [1, 2, 3])
