@@ -127,15 +127,17 @@ def is_plain(value: Any, limit: int = 16) -> bool:
     Then it need not go through a pickler that looks for such.
     """
     kind = type(value)
-    if kind in _ATOMS:
-        return True
     if kind is dict:
         value = [*value, *value.values()]
     elif kind is not tuple and kind is not list:
+        return kind in _ATOMS
+    if len(value) > limit:
         return False
-    return len(value) <= limit and all(
-        type(one) in _ATOMS or is_plain(one, limit // 2) for one in value
-    )
+    # Not all(...): a generator would take as long again as all of this.
+    for one in value:
+        if type(one) not in _ATOMS and not is_plain(one, limit // 2):
+            return False
+    return True
 
 
 _ATOMS = frozenset({str, int, float, bool, bytes, type(None)})

@@ -18,7 +18,7 @@ from support.servers import Server, eventually
 import lithops_mp as mp
 from lithops_mp._store import polling
 from lithops_mp._store.client import Client
-from lithops_mp._store.polling import MOST_CROWDS, MOST_IN_VAIN, SAMPLE, Polling
+from lithops_mp._store.polling import MOST_CROWDS, MOST_IN_VAIN, SAMPLE, Polling, Turns
 from lithops_mp._store.scripts import command
 from lithops_mp._store.wire import Wire
 
@@ -47,8 +47,7 @@ class Watched:
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No other thread has been at it, nor is: not one that an earlier test has left either."""
-    monkeypatch.setattr(Polling, "thread", 0)
-    monkeypatch.setattr(Polling, "shared_until", 0.0)
+    monkeypatch.setattr(polling, "turns", Turns())
     monkeypatch.setattr(polling, "get_ident", lambda: 1)
 
 

@@ -48,38 +48,56 @@ def is_crowded() -> bool:
         return False
 
 
+class Turns:
+    """Which threads of this process have asked."""
+
+    def __init__(self) -> None:
+        self.last = 0
+        #: Several have; until then nobody polls.
+        self.until = 0.0
+
+
+# An object's, since to set an attribute of a class makes Python forget what it knows of it.
+turns = Turns()
+
+
 class Polling:
     """What polling on one connection has been good for."""
-
-    #: The thread of this process that was here last, and until when there are several.
-    thread = 0
-    shared_until = 0.0
 
     def __init__(self) -> None:
         self._rest = 0  # so many answers are slept for
         self._in_vain = 0
-        self._polls = 0  # of this sample
+        self._polls = SAMPLE  # left of this sample
         self._crowds = 0
+
+    # Both run with every request: what is rare is looked for last.
 
     def is_due(self) -> bool:
         """Is the next answer to be polled for? Then :meth:`done` is to follow."""
         if self._rest:
             self._rest -= 1
             return False
-        last, Polling.thread = Polling.thread, get_ident()
-        if last not in (0, Polling.thread):
-            Polling.shared_until = monotonic() + SHARED
-        if Polling.shared_until and monotonic() < Polling.shared_until:
-            self._rest = SAMPLE
-            return False
+        if turns.last != (thread := get_ident()):
+            if turns.last:
+                turns.until = monotonic() + SHARED
+            turns.last = thread
+        if turns.until:
+            if monotonic() < turns.until:
+                self._rest = SAMPLE
+                return False
+            turns.until = 0.0
         return True
 
     def done(self, late: bool) -> None:
         """It was; ``late`` if that took longer than POLL."""
-        self._in_vain = min(self._in_vain + 1, MOST_IN_VAIN) if late else 0
-        self._rest = (1 << self._in_vain) - 1
-        self._polls = (self._polls + 1) % SAMPLE
+        self._polls -= 1
+        if late:
+            self._in_vain = min(self._in_vain + 1, MOST_IN_VAIN)
+            self._rest = (1 << self._in_vain) - 1
+        elif self._in_vain:
+            self._in_vain = 0
         if not self._polls:
+            self._polls = SAMPLE
             self._crowds = min(self._crowds + 1, MOST_CROWDS) if is_crowded() else 0
             if self._crowds:
                 self._rest = max(self._rest, SAMPLE << self._crowds)
