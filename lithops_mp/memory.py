@@ -17,6 +17,7 @@ import os
 import sys
 import threading
 import weakref
+from collections.abc import Iterator
 from multiprocessing import ProcessError, util
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -103,7 +104,8 @@ class Region(Handle):
         self.keys = MemKeys(ref.ident)
         #: Is it to be asked for when the lock is acquired? If it was used the last times.
         self.wanted = self._used = True
-        self._whole = command("GETRANGE", self.keys.bytes, 0, size - 1)
+        whole = command("GETRANGE", self.keys.bytes, 0, size - 1)
+        self._whole = Request(0, size, whole) if size <= SMALL else None
         self.forget()
         if lock is not None:
             self.attach(lock)
@@ -224,12 +226,12 @@ class Region(Handle):
 
     def request(self) -> Request:
         """What goes along with an acquire."""
-        if self.size <= SMALL:
-            return Request(self, 0, self.size, self._whole)
+        if self._whole is not None:
+            return self._whole
         start, stop = self._window
         # To the server -1 is the last byte of all.
         ends = (start, stop - 1) if start < stop else (1, 0)
-        return Request(self, start, stop, self.keys.fetch.pack((*ends, self.version)))
+        return Request(start, stop, self.keys.fetch.pack((*ends, self.version)))
 
     def arrived(self, request: Request, reply: Any, fence: int) -> bool:
         """What it brought, which is true if the lock was granted before. False if nothing."""
@@ -300,7 +302,7 @@ class Region(Handle):
         self._used = True
         copy = self._copy = self._copy or bytearray(self.size)
         changed = self._changed
-        for offset, data in zip(ranges[::2], ranges[1::2], strict=True):
+        for offset, data in in_pairs(ranges):
             stop = offset + len(data)
             if not self._all and offset < stop:
                 self._bring_edges(offset, stop)
@@ -343,25 +345,29 @@ class Region(Handle):
     def put_back(self, ranges: Ranges) -> None:
         """They could not be sent."""
         self.version = self._was
-        self._changed += [
-            (offset, offset + len(data))
-            for offset, data in zip(ranges[::2], ranges[1::2], strict=True)
-        ]
+        self._changed += [(offset, offset + len(data)) for offset, data in in_pairs(ranges)]
 
 
 class Request(NamedTuple):
     """The packed request for a range of a region, to be sent behind an acquire."""
 
-    region: Region
     start: int
     stop: int
     packet: bytes
 
 
+def in_pairs(ranges: Ranges) -> Iterator[tuple[int, Buffer]]:
+    """Where, and what."""
+    words = iter(ranges)
+    return zip(words, words, strict=True)
+
+
 def joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """The ranges in order, those that touch as one."""
+    if len(ranges) < 2:
+        return ranges
     found: list[tuple[int, int]] = []
-    for start, stop in sorted(ranges) if len(ranges) > 1 else ranges:
+    for start, stop in sorted(ranges):
         if found and start <= found[-1][1]:
             found[-1] = found[-1][0], max(found[-1][1], stop)
         else:

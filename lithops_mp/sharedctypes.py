@@ -475,7 +475,7 @@ def _fields(type_: Any) -> dict[str, Any]:
 def _property(name: str) -> property:
     """A property of a synchronized object: its view's."""
     return property(
-        lambda self: getattr(self._safe, name),
+        operator.attrgetter(f"_safe.{name}"),
         lambda self, value: setattr(self._safe, name, value),
     )
 

@@ -41,6 +41,9 @@ PATIENCE = 8
 
 _AT_ONCE = (b"ACQUIRED", b"FREE")
 
+# Of a region: what was asked for along with the lock, and the answer.
+Brought = tuple["memory.Region", "memory.Request", Any]
+
 
 class SemLock(Handle):
     """The engine of the four lock classes; the interface of CPython's SemLock.
@@ -115,7 +118,7 @@ class SemLock(Handle):
         try:
             seq = client.stamp()
             reply: Any
-            data: list[tuple[memory.Request, Any]] = []
+            data: list[Brought] = []
             try:
                 try:
                     reply, data = self._ask(client, seq, block, timeout)
@@ -136,8 +139,8 @@ class SemLock(Handle):
                         self._line = PATIENCE
                     fence, died = grant
                     data = []  # it may be from before the grant
-                for request, answer in data:
-                    request.region.arrived(request, answer, fence)
+                for region, request, answer in data:
+                    region.arrived(request, answer, fence)
                 self._take(fence, 1)
             except (ProcessError, EOFError):
                 raise
@@ -157,7 +160,7 @@ class SemLock(Handle):
 
     def _ask(
         self, client: Client, seq: bytes, block: bool, timeout: float | None
-    ) -> tuple[Any, list[tuple[memory.Request, Any]]]:
+    ) -> tuple[Any, list[Brought]]:
         """How an acquire begins: the first answer, and data that came along."""
         phrases = self._phrases
         if phrases.client is not client.id:
@@ -169,16 +172,14 @@ class SemLock(Handle):
             return protocols.told(client, hint, seq, end), []
         attempt = self.keys.attempt
         packet = phrases.acquire % seq if block else attempt.pack((client.id, seq))
-        if self.regions and (requests := self._requests()):
-            more = b"".join(request.packet for request in requests)
+        # For the regions that were used the last time.
+        used = [region for ref in self.regions if (region := ref()) and region.wanted]
+        if used:
+            requests = [region.request() for region in used]
+            more = b"".join([request.packet for request in requests])
             reply, found = client.request_more(attempt.script, packet, more, len(requests))
-            return reply, list(zip(requests, found or (), strict=False))
+            return reply, list(zip(used, requests, found or (), strict=False))
         return client.request(attempt.script, packet), []
-
-    def _requests(self) -> list[memory.Request]:
-        """For the regions that were used the last time."""
-        found = [ref() for ref in self.regions]
-        return [region.request() for region in found if region is not None and region.wanted]
 
     def _take(self, fence: int, depth: int) -> None:
         # After this line nothing is called, so that a signal finds all of it done, or nothing.
@@ -290,6 +291,12 @@ class _SemLockUser:
         self._semlock = semlock
         self.acquire = semlock.acquire
         self.release = semlock.release
+
+    def __enter__(self) -> bool:
+        return self._semlock.acquire()
+
+    def __exit__(self, *args: object) -> None:
+        self._semlock.release()
 
     def __getstate__(self) -> SemLock:
         return self._semlock

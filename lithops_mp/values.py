@@ -133,11 +133,12 @@ def is_plain(value: Any, limit: int = 16) -> bool:
         return kind in _ATOMS
     if len(value) > limit:
         return False
-    # Not all(...): a generator would take as long again as all of this.
-    for one in value:
+    for one in value:  # a generator would take as long again as all of this
         if type(one) not in _ATOMS and not is_plain(one, limit // 2):
-            return False
-    return True
+            break
+    else:
+        return True
+    return False
 
 
 _ATOMS = frozenset({str, int, float, bool, bytes, type(None)})

@@ -27,8 +27,6 @@ def _pack_text(value: str) -> bytes:
 
 def pack(value: Argument) -> bytes:
     """One value as a RESP bulk string."""
-    if type(value) is int:
-        return b"$%d\r\n%d\r\n" % (len(str(value)), value)
     if isinstance(value, str):
         return _pack_text(value)
     raw = value if isinstance(value, bytes) else b"%d" % value
