@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import threading
 from collections.abc import Callable
-from multiprocessing import ProcessError
 from typing import Any
 
 from . import messages, queueing
@@ -14,7 +13,7 @@ from ._store.commands import Call
 from ._store.families import Ref, Step
 from ._store.replies import fault
 from ._store.session import current
-from .errors import ObjectExpired
+from .errors import FINAL, ObjectExpired
 from .handle import Handle, find
 from .messages import Message
 from .protocols import insist
@@ -147,7 +146,7 @@ class Channel(Handle):
                 else:
                     self._want = 1
             return taken.elements[0]
-        except (EOFError, ProcessError):
+        except (*FINAL, EOFError):
             raise
         except BaseException:
             # Ctrl-C: what had come by then would be lost, or lie unused for good.

@@ -52,3 +52,8 @@ class OwnerDied(ProcessError):
 
 class OwnerDiedWarning(RuntimeWarning):
     """The previous holder died inside its critical section (policy ``warn``)."""
+
+
+# What our own requests end with when there is nothing left to undo. Anything else that comes
+# out of one, another ProcessError too, a signal's handler has raised in the middle of it.
+FINAL = (ConfigurationError, ServerUnavailable, ObjectExpired, VersionMismatch, LockLost, OwnerDied)

@@ -16,7 +16,6 @@ goes on.
 from __future__ import annotations
 
 from collections.abc import Generator
-from multiprocessing import ProcessError
 from typing import Any, NamedTuple, Protocol
 
 from ._store import keys
@@ -25,7 +24,7 @@ from ._store.commands import Block, Call, Command, Watch
 from ._store.processes import fate
 from ._store.replies import fault
 from ._store.scripts import Bound, script
-from .errors import LockLost, ObjectExpired, VersionMismatch
+from .errors import FINAL, LockLost, ObjectExpired, VersionMismatch
 
 # Seconds between two looks at the state by a waiter. Only lost hints and dead
 # processes wait for it, so it trades load on the server for the time those take.
@@ -106,7 +105,7 @@ def insist(step: Call) -> Steps:
     for _ in range(8):
         try:
             return (yield step), interrupt
-        except (ProcessError, GeneratorExit):
+        except (*FINAL, GeneratorExit):
             raise
         except BaseException as error:
             interrupt = error
@@ -281,7 +280,7 @@ def release_on(sem: SemKeys, first: Call, reply: Any) -> Steps:
     """:func:`release` from the answer to its request on, or from what kept it away."""
     interrupt = None
     if isinstance(reply, BaseException):
-        if isinstance(reply, ProcessError | GeneratorExit):
+        if isinstance(reply, (*FINAL, GeneratorExit)):
             raise reply
         interrupt = reply
         reply, again = yield from insist(first)
@@ -334,7 +333,7 @@ def cond_wait_on(
     """:func:`cond_wait` from the answer on, or from what kept it away; None: ask for it."""
     lock = cond.lock
     mailbox = keys.mailbox(lock.ident, me.id)
-    ask = Call(cond.wait, (me.id, seq, fence, cond.name, 0))
+    ask, refused = Call(cond.wait, (me.id, seq, fence, cond.name, 0)), False
     try:
         if isinstance(reply, BaseException):
             raise reply
@@ -342,6 +341,7 @@ def cond_wait_on(
             reply = yield ask
         # Not only WAITING: a request that had to be sent again tells how things stand.
         if reply[0] not in (b"WAITING", b"QUEUED", b"ACQUIRED", b"FORGOTTEN"):
+            refused = True
             raise fault(reply, "condition")
         while reply[0] == b"WAITING":
             if deadline is not None and me.clock() >= deadline:
@@ -353,9 +353,11 @@ def cond_wait_on(
                 yield from unseat_the_dead(cond.lock, reply[1], reply[2])
             reply = yield ask
         return (yield from _get_back(cond, me, seq, ask, reply, True, None))
-    except (ObjectExpired, VersionMismatch, LockLost, AssertionError, GeneratorExit):
+    except (ObjectExpired, VersionMismatch, LockLost, GeneratorExit):
         raise
     except BaseException as error:
+        if refused:
+            raise
         return (yield from _leave(cond, me, seq, error))
 
 
@@ -395,7 +397,7 @@ def _get_back(
             if hint and hint[0] == b"ACQUIRED":
                 return notified, granted(hint), error
             yield from unseat_the_dead(cond.lock, reply[1], reply[2])
-        except (ProcessError, GeneratorExit):
+        except (*FINAL, GeneratorExit):
             raise
         except BaseException as interrupt:
             error = error or interrupt

@@ -120,7 +120,7 @@ def get_on(
     None if the answer is not known.
     """
     mailbox = queue.mailbox(me)
-    ask = Call(queue.get, (me.id, seq, want))
+    ask, ended = Call(queue.get, (me.id, seq, want)), False
     try:
         while True:
             if isinstance(reply, BaseException):
@@ -149,12 +149,14 @@ def get_on(
             if word in (b"EMPTY", b"CANCELLED"):
                 return None
             if word == b"EOF":
+                ended = True
                 raise EOFError
             raise fault(reply, queue.what)
-    except (ObjectExpired, VersionMismatch, EOFError, GeneratorExit):
+    except (ObjectExpired, VersionMismatch, GeneratorExit):
         raise
     except BaseException:
-        yield from insist(Call(queue.cancel(me, "get"), (me.id, seq, 0)))
+        if not ended:
+            yield from insist(Call(queue.cancel(me, "get"), (me.id, seq, 0)))
         raise
 
 

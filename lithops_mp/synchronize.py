@@ -18,7 +18,6 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable
-from multiprocessing import ProcessError
 from typing import Any
 
 from . import config, memory, protocols
@@ -28,7 +27,7 @@ from ._store.families import Ref
 from ._store.replies import fault
 from ._store.scripts import Argument, Bound
 from ._store.session import current
-from .errors import LockLost, ObjectExpired, OwnerDied, OwnerDiedWarning
+from .errors import FINAL, LockLost, ObjectExpired, OwnerDied, OwnerDiedWarning
 from .handle import Handle
 
 __all__ = ["Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore"]
@@ -142,7 +141,7 @@ class SemLock(Handle):
                 for region, request, answer in data:
                     region.arrived(request, answer, fence)
                 self._take(fence, 1)
-            except (ProcessError, EOFError):
+            except FINAL:
                 raise
             except BaseException as error:
                 # Ctrl-C between two steps, which neither saw; or one of them has seen to it.
@@ -446,13 +445,16 @@ class Condition(_mp.Condition):
             semlock.forget()
             if timeout is None:
                 wait = keys.wait.pack((client.id, seq, fence, keys.name, 1))
-                hint = client.hear(keys.wait.script, wait, seq)
-                reply = protocols.told(client, hint, seq, start + EAGER)
+                try:
+                    hint = client.hear(keys.wait.script, wait, seq)
+                    reply = protocols.told(client, hint, seq, start + EAGER)
+                except BaseException as error:
+                    reply = error
             deadline = None if timeout is None else start + timeout
             steps = protocols.cond_wait_on(keys, client, seq, fence, reply, deadline)
             notified, grant, interrupt = client.run(steps)
             semlock._take(grant.fence, depth)
-        except (ProcessError, EOFError, AssertionError):
+        except (*FINAL, AssertionError):
             # For the caller's release, which is to find out about the same fence.
             semlock._take(fence, depth)
             raise
@@ -580,7 +582,7 @@ class Barrier(threading.Barrier):
                 deadline = None if timeout is None else start + timeout
                 steps = protocols.barrier_wait_on(keys, client, seq, has_action, reply, deadline)
                 passage = client.run(steps)
-            except (ProcessError, EOFError):
+            except FINAL:
                 raise
             except BaseException as error:
                 # Ctrl-C between two steps, which neither saw; or one of them has seen to it.

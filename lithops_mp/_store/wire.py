@@ -12,7 +12,9 @@ every read and write.
 from __future__ import annotations
 
 import functools
+import os
 import socket
+import ssl
 import struct
 from collections.abc import Callable
 from time import monotonic
@@ -45,6 +47,23 @@ def _timeval(seconds: float) -> bytes:
 def _meant(text: str, parse: Callable[[str], Exception]) -> Exception:
     """The exception that an error reply stands for."""
     return Busy(text) if text.startswith("BUSY ") else parse(text)
+
+
+# What a socket raises was raised in one of these, or by C below them.
+_SOCKETS = (__file__, socket.__file__, ssl.__file__, os.path.dirname(exceptions.__file__))
+
+
+def _by_handler(error: BaseException) -> bool:
+    """Was it raised by a signal's handler that came meanwhile, and not by the socket?
+
+    A handler may raise TimeoutError, which says nothing about our connection.
+    """
+    trace = error.__traceback__
+    while trace:
+        if not trace.tb_frame.f_code.co_filename.startswith(_SOCKETS):
+            return True
+        trace = trace.tb_next
+    return False
 
 
 class Wire:
@@ -86,7 +105,7 @@ class Wire:
         try:
             (self._sock or self._connect()).sendall(packet)
         except OSError as error:
-            raise self._broken(error) from error
+            self._give_up(error)
         except BaseException:
             self.disconnect()
             raise
@@ -104,7 +123,7 @@ class Wire:
                 soon = False  # the rest of a large one
                 reply = reader.gets()
         except (OSError, AttributeError, hiredis.ProtocolError) as error:
-            raise self._broken(error) from error  # AttributeError: not connected
+            self._give_up(error)  # AttributeError: not connected
         except BaseException:
             # The answer may be on its way still; the next request must not get it.
             self.disconnect()
@@ -137,10 +156,10 @@ class Wire:
                 reply = reader.gets()
             message: bytes = reply[2]
             return message
-        except (BlockingIOError, TimeoutError):
-            return None
         except (OSError, AttributeError, hiredis.ProtocolError) as error:
-            raise self._broken(error) from error
+            if isinstance(error, BlockingIOError | TimeoutError) and not _by_handler(error):
+                return None
+            self._give_up(error)
 
     def receive_into(self, view: memoryview) -> bool:
         """Read a value of exactly this size into memory, past the parser, which would copy it.
@@ -163,7 +182,7 @@ class Wire:
             for _ in b"\r\n":
                 self._some(1)
         except (OSError, AttributeError, ValueError) as error:
-            raise self._broken(error) from error
+            self._give_up(error)
         return True
 
     def _poll(self) -> bytes | None:
@@ -176,7 +195,9 @@ class Wire:
         while True:
             try:
                 data = recv(ROOM, socket.MSG_DONTWAIT) or self._closed()
-            except BlockingIOError:
+            except BlockingIOError as error:
+                if error.__traceback__ and error.__traceback__.tb_next:
+                    raise  # a signal's handler has: see _by_handler
                 data = None
             # It may have come long ago: other threads had the interpreter meanwhile.
             if (late := monotonic() > end) or data:
@@ -191,11 +212,14 @@ class Wire:
     def _closed(self) -> NoReturn:
         raise OSError("closed by the server")
 
-    def _broken(self, error: Exception) -> Exception:
+    def _give_up(self, error: Exception) -> NoReturn:
+        """Close the connection, and say why."""
         self.disconnect()
+        if _by_handler(error):
+            raise error
         if isinstance(error, BlockingIOError | TimeoutError):
-            return exceptions.TimeoutError(f"no answer for {self._silence:g} s")
-        return ConnectionError(str(error))
+            raise exceptions.TimeoutError(f"no answer for {self._silence:g} s") from error
+        raise ConnectionError(str(error)) from error
 
     def disconnect(self) -> None:
         """Close the connection, if there is one."""

@@ -506,3 +506,74 @@ def ends(kind: str) -> tuple[Callable[[int], object], Callable[[], int]]:
         return writer.send, reader.recv
     queue: Any = mp.Queue(5) if kind == "bounded" else getattr(mp, kind)()
     return queue.put, queue.get
+
+
+# -- whatever it is that the handler raises --
+
+
+def _held(lock: Any) -> Any:
+    with meanwhile(lock.acquire):
+        pass
+    return lock
+
+
+def _full() -> Any:
+    queue = mp.Queue(1)
+    queue.put(1)
+    return queue
+
+
+def _condition() -> Any:
+    condition = mp.Condition()
+    condition.acquire()
+    return condition
+
+
+WAITS: dict[str, tuple[Callable[[], Any], Callable[[Any], object], Callable[[Any], object]]] = {
+    "lock": (lambda: _held(mp.Lock()), lambda lock: lock.acquire(), lambda lock: lock.release()),
+    "timed": (
+        lambda: _held(mp.Lock()),
+        lambda lock: lock.acquire(timeout=60),
+        lambda lock: lock.release(),
+    ),
+    "condition": (
+        _condition,
+        lambda condition: condition.wait(),
+        lambda condition: condition.release(),
+    ),
+    "event": (mp.Event, lambda event: event.wait(), lambda event: event.set()),
+    "barrier": (lambda: mp.Barrier(2), lambda barrier: barrier.wait(), lambda barrier: None),
+    "get": (mp.Queue, lambda queue: queue.get(), lambda queue: queue.put(1) or queue.get()),
+    "put": (_full, lambda queue: queue.put(2), lambda queue: queue.get()),
+    "recv": (mp.Pipe, lambda ends: ends[0].recv(), lambda ends: ends[1].send(1) or ends[0].recv()),
+    "poll": (mp.Pipe, lambda ends: ends[0].poll(None), lambda ends: None),
+}
+
+RAISED = (TimeoutError, mp.TimeoutError, EOFError, ConnectionResetError, BlockingIOError)
+
+
+@pytest.mark.parametrize("raised", [*RAISED, AttributeError, ValueError, AssertionError])
+@pytest.mark.parametrize("name", WAITS)
+def test_what_a_handler_raises_comes_out_of_a_wait(
+    blocked: Callable[[], bool], name: str, raised: type[Exception]
+) -> None:
+    """It is not taken for what a socket or a server says."""
+
+    def handle(*_: object) -> None:
+        raise raised("of the handler")
+
+    make, wait, use = WAITS[name]
+    thing = make()
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+
+        def press() -> None:
+            eventually(blocked, "a wait")
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+        with pytest.raises(raised, match="of the handler") as caught, meanwhile(press):
+            wait(thing)
+        assert caught.type is raised
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    use(thing)
