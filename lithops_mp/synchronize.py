@@ -424,7 +424,7 @@ class Condition(_mp.Condition):
         """
         semlock: SemLock = self._lock._semlock
         assert semlock._is_mine(), "must acquire() condition before using wait()"
-        if semlock.dirty:
+        while semlock.dirty:  # a signal's handler may write meanwhile
             memory.flush(semlock)
         notified, died, interrupt = current().client.numbered(self._wait, timeout)
         if died:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import pickle
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from support.servers import Server, eventually
 import lithops_mp as mp
 from lithops_mp import channel, messages
 from lithops_mp._store import keys, outbox, session
+from lithops_mp._store.scripts import script
 
 FAULTS = [Fault.REFUSE, Fault.LOSE, Fault.TEAR, Fault.ABANDON]
 
@@ -156,7 +158,7 @@ def test_messages_of_many_bytes_go_in_calls_of_their_own(evidence, proxy, monkey
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_another_thread_may_put_while_messages_are_sent(evidence, monkeypatch, when):
     client, queue = session.current().outbox._client, mp.Queue()
-    calls, others = client.calls, iter([threading.Thread(target=queue.put, args=["meanwhile"])])
+    calls, others = client.together, iter([threading.Thread(target=queue.put, args=["meanwhile"])])
 
     def put() -> None:
         for thread in others:
@@ -170,7 +172,7 @@ def test_another_thread_may_put_while_messages_are_sent(evidence, monkeypatch, w
         put()
         return replies
 
-    monkeypatch.setattr(client, "calls", meanwhile)
+    monkeypatch.setattr(client, "together", meanwhile)
     queue.put("first")
     queue.put("last")
     session.current().settle()
@@ -254,6 +256,35 @@ def test_what_was_not_used_goes_back_once(evidence, proxy, fault):
     assert not queue._channel.holds
     assert lying(evidence, queue) == 9 - len(got)
     assert got + all_of(queue) == list(range(9))
+
+
+def test_a_script_that_comes_back_in_the_middle_of_a_batch_loses_nothing(
+    direct_asleep, direct, monkeypatch
+):
+    """Somebody flushes all scripts, and somebody else needs one, while we send."""
+    first, second = mp.Queue(), mp.Queue()
+    for number in range(2):
+        first.put(number)
+        second.put(number)
+    client = session.current().outbox._client
+    client.plain("PING")
+    wire, send = client._connection, client._connection.send
+
+    def in_pieces(packet: bytes) -> None:
+        starts = [found.start() for found in re.finditer(rb"\*\d+\r\n\$7\r\nEVALSHA", packet)]
+        if len(starts) < 2:
+            return send(packet)
+        direct.server.command("SCRIPT", "FLUSH")
+        send(packet[: starts[1]])
+        for _ in range(2):  # the server has come to what lay there before
+            direct.server.command("PING")
+        direct.server.command("SCRIPT", "LOAD", script("queue/put").source)
+        send(packet[starts[1] :])
+
+    monkeypatch.setattr(wire, "send", in_pieces)
+    session.current().settle()
+    monkeypatch.undo()
+    assert all_of(first) == all_of(second) == [0, 1]
 
 
 # -- Ctrl-C --

@@ -57,6 +57,8 @@ RECONNECT_EMBEDDED = 1.0
 
 _BROKEN = (ConnectionError, TimeoutError, ReadOnlyError)
 
+_MULTI, _EXEC = command("MULTI"), command("EXEC")
+
 
 def _in_full(packet: bytes, script: Script) -> bytes:
     """The same call with the script's text in place of its digest, which loads it.
@@ -262,6 +264,25 @@ class Client:
             return []
         packets = [bound.pack(args) for bound, args in batch]
         return self._several(packets, [bound.script for bound, _ in batch], soon=soon)
+
+    def together(
+        self, batch: list[tuple[Bound, tuple[Argument, ...]]], *, soon: bool = True
+    ) -> list[Reply]:
+        """:meth:`calls`, none of which is carried out unless those before it are.
+
+        A script that is missing at first may be there for the next call of it, when somebody
+        else has loaded it meanwhile: in a transaction nobody does.
+        """
+        if len(batch) < 2:
+            return self.calls(batch, soon=soon)
+        packets = [bound.pack(args) for bound, args in batch]
+        replies: list[Any] = self._several([_MULTI, *packets, _EXEC], [], soon=soon)[-1]
+        for place, reply in enumerate(replies):
+            if isinstance(reply, NoScriptError):
+                replies[place] = self.request(batch[place][0].script, packets[place])
+            elif isinstance(reply, RedisError):
+                raise translate(reply, self.settings) from None
+        return replies
 
     def call_after(
         self, commands: list[tuple[Argument, ...]], bound: Bound, args: tuple[Argument, ...]

@@ -137,9 +137,10 @@ class Outbox:
             while batch := self._next(idle=idle):
                 # The thread leaves the processor to who puts, and to whom it wakes.
                 replies = self._calls([step for step, *_ in batch.requests], soon=not idle)
-                empty = Batch([], 0)
+                # Made before: making something may run a finalizer.
+                empty, sent = Batch([], 0), slice(batch.messages)
                 if self._batch is batch:
-                    del self._waiting[: batch.messages]
+                    del self._waiting[sent]
                     self._batch = empty
                     self._answered(batch, replies)
 
@@ -171,10 +172,10 @@ class Outbox:
 
     def _calls(self, steps: list[Step], *, soon: bool) -> list[Any]:
         if not self._client.busy:
-            return self._client.calls(steps, soon=soon)
+            return self._client.together(steps, soon=soon)
         # We are a signal's handler: the very same requests may be on their way already.
         with self._session.another_client() as client:
-            return client.calls(steps, soon=soon)
+            return client.together(steps, soon=soon)
 
     def _answered(self, batch: Batch, replies: list[Any]) -> None:
         for (_, sender, reader), reply in zip(batch.requests, replies, strict=True):
@@ -207,9 +208,13 @@ class Outbox:
             if all(sender.cancelled for sender, _ in unsent):
                 return  # the thread may be at it, and wait for its server
             with self._lock:
-                first = self._batch.messages
-                kept = [entry for entry in self._waiting[first:] if not entry[0].cancelled]
-                self._waiting[first:] = kept
+                done = False
+                while not done:
+                    batch = self._batch
+                    rest = slice(batch.messages, len(self._waiting))
+                    kept = [entry for entry in self._waiting[rest] if not entry[0].cancelled]
+                    if done := self._batch is batch:  # and a handler has sent nothing
+                        self._waiting[rest] = kept
         try:
             self.settle()
         except ServerUnavailable as error:

@@ -127,7 +127,11 @@ class Session:
         """What this process has put and not sent, taken and not used."""
         with self._lock:
             if self._outbox is None:
-                self._outbox = Outbox(self, Client(self.settings, f"{self.uid}.out"))
+                made = Outbox(self, Client(self.settings, f"{self.uid}.out"))
+                if self._outbox is None:
+                    self._outbox = made
+                else:  # a signal's handler was quicker
+                    made.close()
             return self._outbox
 
     def settle(self) -> None:
