@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import collections
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -40,7 +38,8 @@ class Load:
         self.client = client
         self.of = taken.seq
         self.seq = int(taken.seq)
-        self.elements = collections.deque(taken.elements[1:])
+        self.elements = taken.elements
+        self.count = len(taken.elements)
         self.used = 1
         self.looked = 0
         self.closed = False
@@ -80,7 +79,6 @@ class Channel(Handle):
 
     def forget(self) -> None:
         """Hold nothing: what a new or a forked process starts with."""
-        self._lock = threading.RLock()  # a signal's handler may come while we have it
         self._load: Load | None = None
         self._fetching = False
         self._want = 1
@@ -96,41 +94,55 @@ class Channel(Handle):
 
         Raises EOFError if the other end of a pipe is closed and nothing is left.
         """
+        while True:
+            element = self._next()
+            if element is not None:
+                return element
+            client = current().client
+            # As in SemLock.acquire. A signal's handler that came before may have left some.
+            client.busy += 1
+            try:
+                if self._load is None or self._load.closed:
+                    return self._fetch(client, block, timeout)
+            finally:
+                client.busy -= 1
+
+    # No lock guards what is in hand: a handler would meet it, or wait for a thread that waits
+    # for it. Between two calls Python lets neither a handler nor another thread come.
+
+    def _next(self) -> bytes | None:
+        """One of those in hand, if there are any that are to be believed."""
         load = self._load
-        if load is not None:
-            with self._lock:
-                load = self._load
-                if load is not None and not load.closed:
-                    if load.client.clock() - self._at < FRESH:
-                        return self._next(load)
-                    load.closed = True
-        return self._fetch(block, timeout)
+        while load is not None and not load.closed:
+            if load.client.clock() - self._at >= FRESH:
+                load.closed = True
+                break
+            number = load.used + 1
+            load.client.saw(load.seq, number)
+            # Nothing is called from here on.
+            if self._load is load and not load.closed and load.used + 1 == number:
+                load.used = number
+                if number == load.count:
+                    self._load = None
+                return load.elements[number - 1]
+            load = self._load
+        return None
 
-    def _next(self, load: Load) -> bytes:
-        element = load.elements.popleft()
-        load.used += 1
-        load.client.saw(load.seq, load.used)
-        if not load.elements:
-            self._load = None
-        return element
-
-    def _fetch(self, block: bool, timeout: float | None) -> bytes | None:
-        client = current().client
+    def _fetch(self, client: Client, block: bool, timeout: float | None) -> bytes | None:
         if timeout is not None and block:
             timeout = max(0.0, timeout)
             block = timeout > 0
         if self._waited and block and timeout is None:
             return self._wait(client)
-        with self._lock:
+        last, first, load = client.last, False, None
+        try:
             # Only one thread has messages in hand.
             first = not (self.single or self._fetching)
             self._fetching = self._fetching or first
-        # And only if it did nothing else since it took the last ones.
-        trips = client.round_trips
-        quick = trips == self._trips and client.clock() - self._at < QUICK
-        want = min(self._want * 2, MOST) if first and quick else 1
-        last, safe = client.last, False
-        try:
+            # And only if it did nothing else since it took the last ones.
+            trips = client.round_trips
+            quick = trips == self._trips and client.clock() - self._at < QUICK
+            want = min(self._want * 2, MOST) if first and quick else 1
             steps = queueing.get(self.keys, client, want, block, timeout)
             taken: queueing.Taken | None = client.run(steps)
             if taken is None:
@@ -140,8 +152,7 @@ class Channel(Handle):
             if first:
                 self._want, self._trips, self._at = want, client.round_trips, client.clock()
                 if len(taken.elements) > 1:
-                    load = Load(client, taken)
-                    safe, self._load = True, load
+                    load = self._load = Load(client, taken)
                     current().outbox.hold(self)
                 else:
                     self._want = 1
@@ -150,11 +161,14 @@ class Channel(Handle):
             raise
         except BaseException:
             # Ctrl-C: what had come by then would be lost, or lie unused for good.
-            if safe:
-                current().outbox.hold(self)
-            elif client.last != last:
-                undo = self.keys.settle, (client.id, client.last, 0)
-                client.run(insist(Call(*undo)))
+            used = 0
+            if load:
+                load.closed = True
+                used = load.used if load.used > 1 else 0  # a handler has used some
+            if client.last != last:
+                client.run(insist(Call(self.keys.settle, (client.id, client.last, used))))
+            if load and self._load is load:
+                self._load = None
             raise
         finally:
             if first:
@@ -166,25 +180,18 @@ class Channel(Handle):
         if phrases.client is not client.id:
             phrases = self._phrases = queueing.Phrases(self.keys, self.target, client.id)
         reply: Any
-        # As in SemLock.acquire: an interrupt is not to lose what has been taken.
-        client.busy += 1
+        seq, end = client.stamp(), client.clock() + EAGER
         try:
-            seq, end = client.stamp(), client.clock() + EAGER
-            try:
-                hint = client.hear(self.keys.eager.script, phrases.eager % seq, seq)
-                reply = queueing.heard(client, seq, hint, end)
-                if type(reply) is queueing.Taken:
-                    assert hint
-                    self._waited = PATIENT if hint[1] == b"ITEMS" else self._waited - 1
-                    return reply.elements[0]
-            except BaseException as error:
-                reply = error
-            taken: queueing.Taken = client.run(
-                queueing.get_on(self.keys, client, seq, 1, reply, None)
-            )
-            return taken.elements[0]
-        finally:
-            client.busy -= 1
+            hint = client.hear(self.keys.eager.script, phrases.eager % seq, seq)
+            reply = queueing.heard(client, seq, hint, end)
+            if type(reply) is queueing.Taken:
+                assert hint
+                self._waited = PATIENT if hint[1] == b"ITEMS" else self._waited - 1
+                return reply.elements[0]
+        except BaseException as error:
+            reply = error
+        taken: queueing.Taken = client.run(queueing.get_on(self.keys, client, seq, 1, reply, None))
+        return taken.elements[0]
 
     # -- what was taken beforehand (``outbox.Reader``) --
 
@@ -195,19 +202,19 @@ class Channel(Handle):
 
     def give_back(self, *, idle: bool) -> Step | None:
         """The call that gives it back, after which it is not used any more."""
-        with self._lock:
-            load = self._load
-            if load is None:
-                return None
-            if idle and load.looked != load.used and not load.closed:
-                load.looked = load.used
-                return None
-            load.closed = True
-            return self.keys.settle, (load.client.id, load.of, load.used)
+        load = self._load
+        if load is None:
+            return None
+        if idle and load.looked != load.used and not load.closed:
+            load.looked = load.used
+            return None
+        load.closed = True
+        return self.keys.settle, (load.client.id, load.of, load.used)
 
     def given_back(self) -> None:
-        """That call was answered."""
-        with self._lock:
+        """That call was answered. What was taken since is none of that."""
+        load = self._load
+        if load is not None and load.closed:
             self._load = None
             self._want = 1
 

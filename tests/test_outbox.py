@@ -291,7 +291,10 @@ def test_a_script_that_comes_back_in_the_middle_of_a_batch_loses_nothing(
 
 
 #: A signal is looked at after a call and at a jump back, so never before these.
-UNDIVIDED = ("with ", "try:", "finally:", "self._batch = ")
+UNDIVIDED = (
+    *("with ", "try:", "finally:", "client.busy ", "self._batch = "),
+    *("load.used = ", "if number == ", "self._load = None", "return load.elements"),
+)
 
 WATCHED = {outbox.__file__, session.__file__, channel.__file__}
 

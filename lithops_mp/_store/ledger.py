@@ -41,7 +41,9 @@ class Ledger:
 
     def saw(self, slot: int, seq: int, count: int) -> None:
         """The first ``count`` messages of a get are the program's now."""
-        self._words[slot] = seq << _COUNT_BITS | count
+        word = seq << _COUNT_BITS | count
+        if word > self._words[slot]:  # or another thread has said more meanwhile
+            self._words[slot] = word
 
     def dump(self) -> bytes:
         """What scripts read: a msgpack map, slot -> number in 12 digits, count."""
