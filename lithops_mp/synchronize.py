@@ -44,6 +44,12 @@ _AT_ONCE = (b"ACQUIRED", b"FREE")
 Brought = tuple["memory.Region", "memory.Request", Any]
 
 
+def _main_thread() -> int:
+    """The calling thread, if it is the one that runs signals' handlers; or 0."""
+    me = threading.get_ident()
+    return me if me == threading.main_thread().ident else 0
+
+
 class SemLock(Handle):
     """The engine of the four lock classes; the interface of CPython's SemLock.
 
@@ -92,6 +98,8 @@ class SemLock(Handle):
         self._phrases = protocols.Phrases(self.keys, "")
         # How often more a line is expected: the last acquires had to stand in one.
         self._line = 0
+        # The main thread, while it is in the middle of an RLock's acquire or release.
+        self._amid = 0
         # Somebody was notified, whom the release will wake.
         self._awaited = False
         #: ... and what of it this process has changed and not written back.
@@ -105,9 +113,20 @@ class SemLock(Handle):
         counts as 0. Raises ObjectExpired, ServerUnavailable, and OwnerDied under
         the policy ``raise`` (then nothing is held).
         """
-        if self.kind == RLOCK and self._is_mine():
-            self._depth += 1
-            return True
+        amid = 0
+        if self.kind == RLOCK:
+            amid = _main_thread()
+            if amid and amid == self._amid:
+                if not block:
+                    return False
+                # It would wait for itself. Python's own files refuse the same.
+                raise RuntimeError(
+                    "reentrant call: a signal's handler cannot wait for the RLock in whose acquire "
+                    "or release it comes; acquire(block=False) says False"
+                )
+            if self._is_mine():
+                self._depth += 1
+                return True
         if timeout is not None and block:
             timeout = max(0.0, float(timeout))
             block = timeout > 0
@@ -115,6 +134,7 @@ class SemLock(Handle):
         # As Client.numbered does, but that one may be interrupted when this has succeeded.
         client.busy += 1
         try:
+            self._amid = amid or self._amid
             seq = client.stamp()
             reply: Any
             data: list[Brought] = []
@@ -149,6 +169,8 @@ class SemLock(Handle):
                 raise
         finally:
             client.busy -= 1
+            if amid:
+                self._amid = 0
         if died:
             try:
                 self._report(died)
@@ -206,7 +228,9 @@ class SemLock(Handle):
         Raises what CPython does when there is nothing to release, and LockLost
         if the lock was given away because this process stood still too long.
         """
+        amid = 0
         if self.kind == RLOCK:
+            amid = _main_thread()
             if not self._is_mine():
                 raise AssertionError("attempt to release recursive lock not owned by thread")
             if self._depth > 1:
@@ -218,6 +242,7 @@ class SemLock(Handle):
         # As in acquire: two calls less, on the way to who waits for this.
         client.busy += 1
         try:
+            self._amid = amid or self._amid
             phrases = self._phrases
             if phrases.client is not client.id:
                 phrases = self._phrases = protocols.Phrases(self.keys, client.id)
@@ -249,6 +274,8 @@ class SemLock(Handle):
                 raise
         finally:
             client.busy -= 1
+            if amid:
+                self._amid = 0
         self._awaited = False
         # Unless another thread of ours has it by now. Nothing was called since the answer: a
         # signal does not come between.

@@ -53,6 +53,23 @@ def test_lock(evidence: Evidence, kind: str) -> None:
     everywhere(getattr(mp, kind), section, try_out, value, "1")
 
 
+def test_rlock_does_not_wait_for_itself(evidence: Evidence) -> None:
+    refused = []
+
+    def enter(lock: Any) -> None:
+        try:
+            section(lock)
+        except RuntimeError as error:
+            refused.append(str(error))
+
+    def value(lock: Any) -> str:
+        return evidence.state(lock)["value"]
+
+    everywhere(mp.RLock, section, enter, value, "1")
+    assert refused
+    assert all(text.startswith("reentrant call") for text in refused)
+
+
 @pytest.mark.parametrize("expected", [False, True])
 def test_lock_that_is_waited_for(evidence: Evidence, expected: bool) -> None:
     def make() -> Any:
