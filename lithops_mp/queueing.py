@@ -9,6 +9,7 @@ noted in the process's ledger (``_store.ledger``).
 
 from __future__ import annotations
 
+import errno
 from typing import Any, NamedTuple
 
 from ._store import keys
@@ -221,7 +222,7 @@ def put_on(
         if reply[0] in (b"FULL", b"CANCELLED"):
             return False
         if reply[0] == b"BROKEN":
-            raise BrokenPipeError("the other end of the pipe is closed")
+            raise BrokenPipeError(errno.EPIPE, "the other end of the pipe is closed")
         raise fault(reply, queue.what)
     except (ObjectExpired, VersionMismatch, BrokenPipeError, GeneratorExit):
         raise

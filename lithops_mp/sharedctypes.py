@@ -319,6 +319,19 @@ class ArrayView(View):
     def __len__(self) -> int:
         return int(self._b_type_._length_)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        """For numpy, a copy of the elements' type. Unless it is of another one it is read-only.
+
+        Writing to it would change nothing here; a slice of ours takes an array as well.
+        """
+        if copy is False:
+            raise ValueError("a shared array has no memory here that numpy could use uncopied")
+        import numpy
+
+        found = numpy.frombuffer(self._b_read_(), numpy.dtype(self._b_type_))[0]
+        found.flags.writeable = False
+        return found if dtype is None else found.astype(dtype)
+
     def _at(self, index: Any, kind: str = "integers") -> int:
         try:
             place = operator.index(index)

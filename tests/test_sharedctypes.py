@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 from support import fixtures
 from support.programs import meanwhile, url_of
@@ -657,3 +658,19 @@ def test_types_of_the_program_itself_travel(server: Server, tmp_path: Path) -> N
         [sys.executable, str(script)], capture_output=True, env=environ, timeout=60, check=False
     )
     assert done.stdout == b"all is well\n", done.stderr.decode()
+
+
+def test_numpy_has_a_copy_of_the_right_type_that_says_that_it_is_one() -> None:
+    shared = mp.RawArray("i", [1, 2, 3])
+    for found in (numpy.asarray(shared), numpy.ctypeslib.as_array(shared)):
+        assert found.dtype == numpy.int32
+        assert found.tolist() == [1, 2, 3]
+        with pytest.raises(ValueError, match="read-only"):
+            found[0] = 7
+    with pytest.raises(ValueError, match="read-only"):
+        numpy.asarray(mp.Array("d", 3).get_obj())[:] = 1
+    table = mp.RawArray(ctypes.c_short * 2, 3)
+    assert numpy.asarray(table).shape == (3, 2)
+    assert numpy.asarray(table, float).dtype == float
+    shared[:] = numpy.arange(3) + 4
+    assert shared[:] == [4, 5, 6]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import errno
 import secrets
 import socket
 import threading
@@ -263,7 +264,7 @@ class Writer:
             raise OSError("handle is closed")
         self.see(current().client.call(self.line.find_target, (self.name,)))
         if self.broken:
-            raise BrokenPipeError("the other end of the pipe is closed")
+            raise BrokenPipeError(errno.EPIPE, "the other end of the pipe is closed")
 
     def see(self, reply: list[Any]) -> None:
         """Act upon an answer of ``pipe/find``. Raises ObjectExpired."""
