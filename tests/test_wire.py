@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -29,19 +28,14 @@ PING = command("PING")
 SLOW = command("BLPOP", "nothing", "0.5")
 
 
-class Watched:
-    """A socket that notes whether somebody polls it."""
+class Watched(Polling):
+    """Notes whether an answer is polled for."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self.polled = False
+    polled = False
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
-    def recv(self, size: int, flags: int = 0) -> bytes:
-        self.polled = self.polled or bool(flags & socket.MSG_DONTWAIT)
-        return self._sock.recv(size, flags)
+    def is_due(self) -> bool:
+        self.polled = super().is_due()
+        return self.polled
 
 
 @pytest.fixture(autouse=True)
@@ -56,17 +50,18 @@ def wire(server: Server) -> Iterator[Wire]:
     wire = Wire(server.settings.connection(), 20.0)
     wire.send(PING)
     assert wire.receive(soon=False) == b"PONG"
-    wire._sock = Watched(wire._sock)
+    wire._polling = Watched()
     yield wire
     wire.disconnect()
 
 
 def polled(wire: Wire, packet: bytes, *, soon: bool = True) -> bool:
     """Was the answer to this polled for?"""
-    wire._sock.polled = False
+    watched: Any = wire._polling
+    watched.polled = False
     wire.send(packet)
     wire.receive(soon=soon)
-    return bool(wire._sock.polled)
+    return bool(watched.polled)
 
 
 def test_answer_is_polled_for(wire: Wire) -> None:
@@ -109,7 +104,7 @@ def test_threads_that_take_turns_sleep(
     other = Wire(server.settings.connection(), 20.0)
     other.send(PING)
     other.receive(soon=False)
-    other._sock = Watched(other._sock)
+    other._polling = Watched()
     found = []
     for _ in range(2 * SAMPLE):
         found.append(polled(wire, PING))
@@ -157,11 +152,11 @@ def test_in_a_crowd_answers_are_slept_for(
 
 
 def test_connection_that_was_closed_is_noticed_by_polling(wire: Wire, server: Server) -> None:
-    sock: Any = wire._sock
+    watched: Any = wire._polling
     server.command("CLIENT", "KILL", "TYPE", "normal")
     with pytest.raises(ConnectionError):
         wire.receive()
-    assert sock.polled
+    assert watched.polled
 
 
 @pytest.fixture
