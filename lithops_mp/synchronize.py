@@ -134,7 +134,8 @@ class SemLock(Handle):
         # As Client.numbered does, but that one may be interrupted when this has succeeded.
         client.busy += 1
         try:
-            self._amid = amid or self._amid
+            if amid:
+                self._amid = amid
             seq = client.stamp()
             reply: Any
             data: list[Brought] = []
@@ -242,7 +243,8 @@ class SemLock(Handle):
         # As in acquire: two calls less, on the way to who waits for this.
         client.busy += 1
         try:
-            self._amid = amid or self._amid
+            if amid:
+                self._amid = amid
             phrases = self._phrases
             if phrases.client is not client.id:
                 phrases = self._phrases = protocols.Phrases(self.keys, client.id)

@@ -268,10 +268,10 @@ class Client:
     def together(
         self, batch: list[tuple[Bound, tuple[Argument, ...]]], *, soon: bool = True
     ) -> list[Reply]:
-        """:meth:`calls`, none of which is carried out unless those before it are.
+        """:meth:`calls`, in order: none of a script unless those of it before are carried out.
 
-        A script that is missing at first may be there for the next call of it, when somebody
-        else has loaded it meanwhile: in a transaction nobody does.
+        One that is missing at first may be there for the next call of it, if somebody else
+        has loaded it meanwhile. In a transaction nobody does.
         """
         if len(batch) < 2:
             return self.calls(batch, soon=soon)

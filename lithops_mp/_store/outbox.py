@@ -12,7 +12,6 @@ whoever does so.
 
 from __future__ import annotations
 
-import bisect
 import contextlib
 import itertools
 import operator
@@ -153,22 +152,27 @@ class Outbox:
         for reader in list(self._readers):
             if not reader.holds:
                 self._readers.discard(reader)
+                if reader.holds:  # again: somebody has taken some between the two
+                    self._readers.add(reader)
             elif step := reader.give_back(idle=idle):
                 requests.append((step, None, reader))
-        # Other threads append meanwhile.
-        waiting = self._waiting[:BATCH]
-        sizes = itertools.accumulate(len(element) for _, element in waiting[:-1])
-        full = bisect.bisect_right(list(sizes), BATCH_BYTES)
-        waiting = waiting[: full + 1]
-        for sender, group in itertools.groupby(waiting, operator.itemgetter(0)):
+        entries: list[Entry] = []
+        size = 0
+        for entry in self._waiting[:BATCH]:  # other threads append meanwhile
+            if size > BATCH_BYTES:
+                break
+            size += len(entry[1])
+            entries.append(entry)
+        for sender, group in itertools.groupby(entries, operator.itemgetter(0)):
             seq = self._client.stamp()
             first, *rest = [element for _, element in group]
             more = packed(rest) if rest else b""
             requests.append((sender.posting(self._client.id, seq, first, more), sender, None))
-        batch = Batch(requests, len(waiting))
-        if self._batch is before:
-            self._batch = batch
-        return self._batch if self._batch.requests else None
+        batch = Batch(requests, len(entries))
+        if self._batch is not before:
+            return self._next(idle=idle)  # a handler has sent some: see what is left
+        self._batch = batch
+        return batch if requests else None
 
     def _calls(self, steps: list[Step], *, soon: bool) -> list[Any]:
         if not self._client.busy:

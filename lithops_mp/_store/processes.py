@@ -150,8 +150,11 @@ def tell(
     ``after`` are commands that come first, in the same round trip.
     """
     bound = script("process/tell").on(keys.inbox(to), keys.seen(to), keys.process(to))
-    args = (client.id, client.stamp(), kind, child, what, data, ttl)
-    reply = client.call_after(after or [], bound, args)
+
+    def say(client: Client, seq: bytes) -> Any:
+        return client.call_after(after or [], bound, (client.id, seq, kind, child, what, data, ttl))
+
+    reply = client.numbered(say)
     return int(reply[1]) if reply[0] == b"OK" else 0
 
 

@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 from support import handlers
-from support.programs import Evidence
+from support.programs import Evidence, address_of, meanwhile
 from support.servers import eventually
 
 import lithops_mp as mp
 from lithops_mp import storing
+from lithops_mp._store import session
 from lithops_mp.managers import SyncManager
 
 Act = Callable[[Any], object]
 
 
 def everywhere(
-    make: Callable[[], Any], operate: Act, handle: Act, outcomes: Act, *fine: Any
+    make: Callable[[], Any], operate: Act, handle: Act, outcomes: Act, *fine: Any, least: int = 10
 ) -> None:
     """Try each place. What came of both is one of those that are fine, or what it is."""
     for place in handlers.everywhere():
@@ -32,7 +33,7 @@ def everywhere(
         if not handler.where:
             break
         assert outcomes(thing) in fine
-    assert place > 10
+    assert place > least
 
 
 def try_out(lock: Any) -> None:
@@ -95,25 +96,52 @@ def test_lock_that_is_waited_for(evidence: Evidence, expected: bool) -> None:
 
 
 def test_condition_is_notified(evidence: Evidence) -> None:
+    """Both notify one: two waiters are woken."""
+
+    made: list[Any] = []
+
     def notify(condition: Any) -> None:
         condition.notify()
 
     def make() -> Any:
-        condition = mp.Condition()
+        condition: Any = mp.Condition()
+        condition.woken = []
+
+        def wait() -> None:
+            with condition:
+                condition.woken.append(condition.wait(60))
+
+        condition.helpers = [threading.Thread(target=wait) for _ in range(2)]
+        for helper in condition.helpers:
+            helper.start()
+        eventually(lambda: len(evidence.line(condition)) == 2, "two waiters")
         condition.acquire()
+        made.append(condition)
         return condition
 
-    everywhere(make, notify, notify, lambda condition: condition.release(), None)
+    def woken(condition: Any) -> list[bool]:
+        condition.release()
+        for helper in condition.helpers:
+            helper.join()
+        return list(condition.woken)
+
+    everywhere(make, notify, notify, woken, [True, True])
+    made[-1].notify()  # where no handler has come
+    assert woken(made[-1]) == [True, True]
 
 
-def test_event_that_is_waited_for() -> None:
-    everywhere(
-        mp.Event,
-        lambda event: event.wait(0.02),  # that comes before or after
-        lambda event: event.set(),
-        lambda event: event.is_set(),
-        True,
-    )
+def test_event_that_is_waited_for(evidence: Evidence) -> None:
+    address = address_of(session.current().client)
+
+    def wait(event: Any) -> None:
+        def come() -> None:
+            eventually(lambda: event.is_set() or evidence.is_blocked(address), "a wait, or the end")
+            event.set()
+
+        with meanwhile(come):
+            assert event.wait(60)
+
+    everywhere(mp.Event, wait, lambda event: event.set(), lambda event: event.is_set(), True)
 
 
 def test_event() -> None:
@@ -124,6 +152,36 @@ def test_event() -> None:
         lambda event: event.is_set(),
         *(True, False),
     )
+
+
+@pytest.mark.parametrize("handle", ["get", "section", "get twice"])
+@pytest.mark.parametrize("warm", [3, 4, 5])
+def test_messages_that_are_in_hand(handle: str, warm: int) -> None:
+    """None is lost, none comes twice, whatever the handler does with them or others."""
+    lock, count = mp.Lock(), 12
+
+    def make() -> Any:
+        queue: Any = mp.Queue()
+        for number in range(count):
+            queue.put(number)
+        session.current().settle()
+        queue.got = [queue.get() for _ in range(warm)]
+        return queue
+
+    def get(queue: Any) -> None:
+        queue.got.append(queue.get())
+
+    def act(queue: Any) -> None:
+        for _ in range(handle.startswith("get") + handle.endswith("twice")):
+            get(queue)
+        if handle == "section":
+            section(lock)
+
+    def all_of(queue: Any) -> list[int]:
+        session.current().settle()
+        return sorted([*queue.got, *(queue.get() for _ in range(queue.qsize()))])
+
+    everywhere(make, get, act, all_of, list(range(count)), least=3)
 
 
 @pytest.mark.parametrize("kind", ["Queue", "bounded", "JoinableQueue", "SimpleQueue", "Pipe"])

@@ -20,8 +20,9 @@ class Handler:
     """Is run at the nth place in our code where a signal's handler may be.
 
     Python looks for signals where a function of its own begins and where one in C has
-    returned. A profiler is told of the same places. One that comes again and again, while
-    an answer is polled for, counts once.
+    returned, of which a profiler is told; and where it jumps back, of which it is not, nor of
+    the return of Python's functions, where 3.10 looks, too. One that comes again and again,
+    while an answer is polled for, counts once.
     """
 
     def __init__(self, place: int, act: Callable[[], object]) -> None:
