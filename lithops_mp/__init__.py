@@ -27,18 +27,18 @@ __all__ = [*_names, "config"]
 
 _HERE = (
     *("connection", "dummy", "managers", "pool", "process", "queues", "reduction"),
-    *("sharedctypes",),
-    *("synchronize", "util"),
+    *("sharedctypes", "synchronize", "util"),
 )
-_LATER = (
-    "heap",
-    "resource_sharer",
-    "shared_memory",
+_LATER = ("heap", "resource_sharer", "resource_tracker", "shared_memory")
+# How CPython starts processes.
+_NEVER = (
+    *("forkserver", "popen_fork", "popen_forkserver", "popen_spawn_posix", "popen_spawn_win32"),
+    *("spawn",),
 )
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HERE or name in _LATER:
+    if name in (*_HERE, *_LATER, *_NEVER):
         try:
             return importlib.import_module(f"{__name__}.{name}")
         except ModuleNotFoundError as error:  # hasattr() must not fail
@@ -46,17 +46,21 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-class _Later(importlib.abc.MetaPathFinder):
-    """Says of CPython's submodules that are still missing that they are to come."""
+class _Missing(importlib.abc.MetaPathFinder):
+    """Says of CPython's submodules that are missing whether they are to come."""
 
     def find_spec(self, fullname: str, path: object, target: object = None) -> None:
         package, _, name = fullname.rpartition(".")
+        # Without name=, or "from lithops_mp import pool" would swallow it.
         if package == __name__ and name in _LATER:
-            # Without name=, or "from lithops_mp import pool" would swallow it.
             raise ModuleNotFoundError(
                 f"lithops_mp has no module {name!r} yet; it comes in a later version. Until "
-                "then, take what it has from lithops.multiprocessing"
+                "then, CPython's serves processes of one machine"
+            )
+        if package == __name__ and name in _NEVER:
+            raise ModuleNotFoundError(
+                f"lithops_mp has no module {name!r}: Lithops starts its processes, not CPython"
             )
 
 
-sys.meta_path.append(_Later())
+sys.meta_path.append(_Missing())

@@ -42,6 +42,17 @@ Value: Any = _cpython.Value
 _BaseProxy: Any = _cpython.BaseProxy
 _BaseManager: Any = _cpython.BaseManager
 
+
+def __getattr__(name: str) -> Any:
+    if name == "SharedMemoryManager":
+        # Of an AttributeError's text "from lithops_mp.managers import ..." shows nothing.
+        raise ImportError(
+            "lithops_mp.managers has no SharedMemoryManager yet; it comes in a later version, "
+            "with shared_memory. Until then, share a RawArray"
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 # What CPython has a mutable default for; nobody changes it.
 _NONE: Any = {}
 

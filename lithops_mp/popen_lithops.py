@@ -23,6 +23,7 @@ from . import alias, config, details
 from ._store import keys, processes
 from ._store.scripts import script
 from ._store.session import Session, current
+from ._store.settings import working_directory
 from .functions import Functions, draw, import_path, modules_of
 from .listening import Listener, interrupt_all
 from .reduction import ProcessPickler
@@ -209,7 +210,7 @@ class Popen:
         if functions.local:
             # As CPython's children have it; the function may be older than a change.
             spec["environ"] = {**os.environ, **spec["environ"]}
-            spec |= {"cwd": os.getcwd(), "path": import_path()}
+            spec |= {"cwd": working_directory(), "path": import_path()}
         return spec
 
     def _write(self, session: Session, header: bytes, pickled: bytes, lent: list[Any]) -> None:

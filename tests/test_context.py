@@ -9,6 +9,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import pkgutil
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from support import fixtures
 from support.programs import fork, ident_of
 
 import lithops_mp as mp
+from lithops_mp import managers
 from lithops_mp._store import keys, session
 from lithops_mp.context import DefaultContext
 from lithops_mp.errors import ObjectExpired
@@ -28,11 +30,7 @@ MODULES = (
     *("context", "dummy", "pool", "process", "reduction", "sharedctypes"),
     *("synchronize", "util"),
 )
-LATER = (
-    "heap",
-    "resource_sharer",
-    "shared_memory",
-)
+LATER = ("heap", "resource_sharer", "resource_tracker", "shared_memory")
 
 server = fixtures.server()
 evidence = fixtures.evidence(autouse=True)
@@ -90,6 +88,23 @@ def test_a_module_to_come_says_so_when_it_is_imported(name: str) -> None:
     with pytest.raises(AttributeError, match=message):
         getattr(mp, name)
     assert not hasattr(mp, name)
+
+
+def test_a_manager_to_come_says_so_when_it_is_imported() -> None:
+    with pytest.raises(ImportError, match="no SharedMemoryManager yet; it comes in a later"):
+        exec("from lithops_mp.managers import SharedMemoryManager")
+    assert not hasattr(managers, "SharedMemoryManagers")
+
+
+def test_every_module_of_cpythons_is_there_or_says_why_not() -> None:
+    said = []
+    for module in pkgutil.iter_modules(multiprocessing.__path__):
+        try:
+            importlib.import_module(f"lithops_mp.{module.name}")
+        except ModuleNotFoundError as error:
+            said.append(str(error))
+    assert said
+    assert [text for text in said if not text.startswith("lithops_mp has no module")] == []
 
 
 def test_unknown_name_is_an_attribute_error() -> None:

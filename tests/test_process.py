@@ -38,6 +38,7 @@ from support.servers import PATIENCE, Server, alive, eventually
 import lithops_mp as mp
 from lithops_mp import config, functions
 from lithops_mp._store import keys, session
+from lithops_mp.errors import ConfigurationError
 from lithops_mp.reduction import ForkingPickler, register
 
 server = fixtures.server()
@@ -662,6 +663,18 @@ def test_folder_and_arguments_are_those_of_the_parent(
         monkeypatch.setattr(sys, "argv", ["program", name])
         run(show)
         assert capfd.readouterr().out == f"{tmp_path / name} ['program', '{name}']\n"
+
+
+def test_folder_that_was_deleted_is_an_error_that_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(
+        ConfigurationError, match="The working directory of this program has been deleted"
+    ):
+        mp.Process(target=print).start()
 
 
 def test_settings_made_at_run_time_reach_nested_processes(

@@ -525,10 +525,22 @@ def _config_file() -> str | None:
     if "LITHOPS_CONFIG_FILE" in os.environ:
         return os.environ["LITHOPS_CONFIG_FILE"]
     home = os.path.join(os.path.expanduser("~"), ".lithops", "config")
-    for path in (os.path.abspath(".lithops_config"), home, "/etc/lithops/config"):
+    here = os.path.join(working_directory(), ".lithops_config")
+    for path in (here, home, "/etc/lithops/config"):
         if os.path.exists(path):
             return path
     return None
+
+
+def working_directory() -> str:
+    """Where this program is. Raises ConfigurationError if that has been deleted."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise ConfigurationError(
+            "The working directory of this program has been deleted. Lithops looks for its "
+            "configuration there, and processes begin there: os.chdir() to a folder that exists."
+        ) from None
 
 
 def _shown(path: str) -> str:
