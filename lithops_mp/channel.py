@@ -11,6 +11,7 @@ from ._store.commands import Call
 from ._store.families import Ref, Step
 from ._store.replies import fault
 from ._store.session import current
+from .arguments import seconds
 from .errors import FINAL, ObjectExpired
 from .handle import Handle, find
 from .messages import Message
@@ -130,8 +131,8 @@ class Channel(Handle):
 
     def _fetch(self, client: Client, block: bool, timeout: float | None) -> bytes | None:
         if timeout is not None and block:
-            timeout = max(0.0, timeout)
-            block = timeout > 0
+            timeout = seconds(timeout)
+            block = timeout != 0
         if self._waited and block and timeout is None:
             return self._wait(client)
         last, first, load = client.last, False, None
@@ -166,7 +167,9 @@ class Channel(Handle):
                 load.closed = True
                 used = load.used if load.used > 1 else 0  # a handler has used some
             if client.last != last:
-                client.run(insist(Call(self.keys.settle, (client.id, client.last, used))))
+                client.run(
+                    insist(Call(self.keys.settle, (client.id, client.last, used), late=True))
+                )
             if load and self._load is load:
                 self._load = None
             raise
@@ -254,6 +257,9 @@ class Channel(Handle):
     def _put(
         self, client: Client, seq: bytes, message: Message, block: bool, timeout: float | None
     ) -> bool:
+        if timeout is not None and block:
+            timeout = seconds(timeout)
+            block = timeout != 0
         reply: Any = None
         try:
             # A small message in few lines, without a generator: see ``protocols.Phrases``.
@@ -268,9 +274,6 @@ class Channel(Handle):
                     return True
         except BaseException as error:
             reply = error
-        if timeout is not None and block:
-            timeout = max(0.0, timeout)
-            block = timeout > 0
         element = messages.inline(message) or messages.store(client, self.target.ref, message)
         deadline = None if timeout is None or not block else client.clock() + timeout
         ask = Call(self.target.put, (client.id, seq, int(block), element, b""))
@@ -293,7 +296,7 @@ class Channel(Handle):
             raise
         except BaseException:
             # Large ones are given out one at a time: it is all that this request took.
-            client.run(insist(Call(self.keys.settle, (client.id, client.last, 0))))
+            client.run(insist(Call(self.keys.settle, (client.id, client.last, 0), late=True)))
             raise
 
     def look(self) -> queueing.Sight:
@@ -318,7 +321,7 @@ class Channel(Handle):
         if load is not None and not load.closed and load.client.clock() - self._at < FRESH:
             return True
         client = current().client  # what is there no more, or too old, has gone back by then
-        return bool(client.run(queueing.poll(self.keys, client, timeout)))
+        return bool(client.run(queueing.poll(self.keys, client, seconds(timeout))))
 
 
 class End(Channel):

@@ -35,6 +35,7 @@ from ._store import keys, processes
 from ._store.client import BLOCK_LIMIT, Buffer, read_streams
 from ._store.families import Ref
 from ._store.session import current
+from .arguments import seconds
 from .channel import Channel, End
 from .errors import ObjectExpired
 
@@ -156,6 +157,7 @@ def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
     that are in Redis, together with one ``select`` if there are others.
     """
     objects = list(object_list)
+    timeout = seconds(timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
     ours = [one for one in objects if type(one) is Connection]
     others = [one for one in objects if type(one) is not Connection]

@@ -62,6 +62,7 @@ from ._store.client import Client, Woken
 from ._store.families import Step
 from ._store.replies import fault
 from ._store.session import current
+from .arguments import count
 from .crew import Bell, Crew, worker_class
 from .errors import WorkerLost
 from .functions import Functions, draw, modules_of
@@ -494,10 +495,9 @@ class Pool(_mp.Pool):
             from .context import _default_context
 
             context = _default_context.get_context()
-        if processes is None:
-            processes = Functions.mine().most()
+        size = Functions.mine().most() if processes is None else count(processes)
         super().__init__(
-            processes,
+            size,
             initializer,
             initargs,
             maxtasksperchild,

@@ -24,6 +24,7 @@ from ._store import keys, processes
 from ._store.scripts import script
 from ._store.session import Session, current
 from ._store.settings import working_directory
+from .arguments import seconds
 from .functions import Functions, draw, import_path, modules_of
 from .listening import Listener, interrupt_all
 from .reduction import ProcessPickler
@@ -64,6 +65,7 @@ class Popen:
     def wait(self, timeout: float | None = None) -> int | None:
         """Wait for the end; the exit code, or None if ``timeout`` seconds passed first."""
         if self.returncode is None:
+            timeout = seconds(timeout)
             try:
                 wait_for([self.sentinel], timeout)
             except KeyboardInterrupt:

@@ -22,6 +22,7 @@ from queue import Empty, Full
 from typing import Any
 
 from . import messages
+from .arguments import count
 from .channel import Channel
 from .synchronize import SEM_VALUE_MAX
 
@@ -39,8 +40,8 @@ class Queue(_mp.Queue):  # type: ignore[type-arg]
     _joinable = False
 
     def __init__(self, maxsize: int = 0, *, ctx: Any = None, redeliver: bool = False) -> None:
-        self._maxsize = max(0, maxsize) or SEM_VALUE_MAX
-        bound = max(0, maxsize)
+        bound = max(0, count(maxsize))
+        self._maxsize = bound or SEM_VALUE_MAX
         self._open(Channel.create(bound=bound, joinable=self._joinable, redeliver=redeliver), bound)
 
     def _open(self, channel: Channel, bound: int) -> None:

@@ -27,6 +27,7 @@ from ._store.families import Ref
 from ._store.replies import fault
 from ._store.scripts import Argument, Bound
 from ._store.session import current
+from .arguments import count, seconds
 from .errors import FINAL, LockLost, ObjectExpired, OwnerDied, OwnerDiedWarning
 from .handle import Handle
 
@@ -128,8 +129,8 @@ class SemLock(Handle):
                 self._depth += 1
                 return True
         if timeout is not None and block:
-            timeout = max(0.0, float(timeout))
-            block = timeout > 0
+            timeout = seconds(timeout)
+            block = timeout != 0
         client = current().client
         # As Client.numbered does, but that one may be interrupted when this has succeeded.
         client.busy += 1
@@ -370,10 +371,12 @@ class BoundedSemaphore(_SemLockUser, _mp.BoundedSemaphore):
     """A Semaphore that raises ValueError when released above its first value."""
 
     def __init__(self, value: int = 1, *, ctx: Any = None) -> None:
-        self._adopt(SemLock.create(SEMAPHORE, _checked(value), value))
+        value = _checked(value)
+        self._adopt(SemLock.create(SEMAPHORE, value, value))
 
 
 def _checked(value: int) -> int:
+    value = count(value)
     if not 0 <= value <= SEM_VALUE_MAX:
         raise ValueError(f"semaphore value must be between 0 and {SEM_VALUE_MAX}, not {value}")
     return value
@@ -455,11 +458,13 @@ class Condition(_mp.Condition):
         assert semlock._is_mine(), "must acquire() condition before using wait()"
         while semlock.dirty:  # a signal's handler may write meanwhile
             memory.flush(semlock)
-        notified, died, interrupt = current().client.numbered(self._wait, timeout)
-        if died:
-            semlock._report(died)
-        if interrupt:
-            raise interrupt
+        notified, died, interrupt = current().client.numbered(self._wait, seconds(timeout))
+        try:
+            if died:
+                semlock._report(died)
+        finally:
+            if interrupt:
+                raise interrupt
         return notified
 
     def _wait(
@@ -499,9 +504,9 @@ class Condition(_mp.Condition):
         semlock: SemLock = self._lock._semlock
         assert semlock._is_mine(), "lock is not owned"
         client = current().client
-        count = min(n, SEM_VALUE_MAX)
+        most = min(count(n), SEM_VALUE_MAX)
         keys = self._sleeping_count.keys
-        if client.run(protocols.cond_notify(keys, client, semlock.fence, count)):
+        if client.run(protocols.cond_notify(keys, client, semlock.fence, most)):
             semlock._awaited = True
 
 
@@ -548,7 +553,7 @@ class Event(_mp.Event):
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the flag; False if ``timeout`` seconds passed first."""
         client = current().client
-        return bool(client.run(protocols.event_wait(self._handle.keys, client, timeout)))
+        return bool(client.run(protocols.event_wait(self._handle.keys, client, seconds(timeout))))
 
 
 class _BarrierHandle(Handle):
@@ -575,6 +580,7 @@ class Barrier(threading.Barrier):
         *,
         ctx: Any = None,
     ) -> None:
+        parties = count(parties)
         if parties < 1:
             raise ValueError("parties must be > 0")
         ref = current().create(
@@ -595,8 +601,7 @@ class Barrier(threading.Barrier):
         BrokenBarrierError if the barrier is or gets broken.
         """
         client = current().client
-        if timeout is None:
-            timeout = self._timeout
+        timeout = seconds(self._timeout if timeout is None else timeout)
         keys, has_action = self._handle.keys, self._action is not None
         reply: Any = None
         # As in SemLock.acquire: who comes last is not to be interrupted without knowing it.

@@ -105,6 +105,9 @@ def test_bound_is_exact_with_eight_producers(evidence: Evidence, log: Log) -> No
     assert queue.full()
     with pytest.raises(queues.Full):
         queue.put("one too many", timeout=0.01)
+    for timeout in 0, -1:
+        with pytest.raises(queues.Full):
+            queue.put("one too many", timeout=timeout)
     with pytest.raises(queues.Full):
         queue.put_nowait("one too many")
     got = []

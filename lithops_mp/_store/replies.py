@@ -34,6 +34,11 @@ def fault(reply: list[Any] | bytes, what: str) -> Exception:
             "the next in line; what it did since is not protected"
         )
     if word == "NOT_OWNER":
+        if what == "condition":
+            return AssertionError(
+                "the lock of this condition is not held any more: somebody else released it; "
+                "acquire it again before wait() or notify()"
+            )
         return AssertionError("attempt to release recursive lock not owned by thread")
     if word == "TOO_MANY":
         return ValueError("semaphore or lock released too many times")

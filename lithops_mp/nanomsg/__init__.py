@@ -32,6 +32,7 @@ from typing import Any
 from .. import connection, messages
 from .._store.client import Buffer
 from .._store.session import current
+from ..arguments import seconds
 from ..connection import ROOM
 from .library import load
 from .line import Line
@@ -76,7 +77,7 @@ class Connection(connection.Connection):
 
     def _poll(self, timeout: float | None) -> bool:
         assert self._handle
-        return self._handle.reader.wait(timeout)
+        return self._handle.reader.wait(seconds(timeout))
 
     def _close(self) -> None:
         handle, self._handle = self._handle, None

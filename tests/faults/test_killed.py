@@ -12,7 +12,15 @@ import warnings
 from pathlib import Path
 
 import pytest
-from support.programs import Evidence, Log, gone, meanwhile, start
+from support.programs import (
+    Evidence,
+    Log,
+    address_of,
+    gone,
+    interrupt_main,
+    meanwhile,
+    start,
+)
 from support.servers import PATIENCE, eventually
 
 import lithops_mp as mp
@@ -165,6 +173,30 @@ def test_policy_raise_in_a_condition_is_not_masked_by_the_release(
 
     with pytest.raises(OwnerDied, match="killed by SIGKILL"), meanwhile(die_holding), condition:
         condition.wait()
+    with condition:  # free, and told once
+        pass
+
+
+def test_policy_raise_does_not_swallow_an_interrupt(evidence: Evidence, log: Log) -> None:
+    condition = mp.Condition(new("Lock", "raise"))
+    client = session.current().client
+
+    def interrupt_and_die() -> None:
+        eventually(lambda: evidence.line(condition), "a waiter")
+        holder = start(log, notify_and_hold, condition)
+        log.wait("holds")
+        evidence.wait_in_line(condition._lock, session.current().uid)
+        before = address_of(client)
+        interrupt_main()
+        eventually(
+            lambda: address_of(client) != before and evidence.is_blocked(address_of(client)),
+            "that it waits for the lock all the same",
+        )
+        holder.kill()
+
+    with pytest.raises(KeyboardInterrupt) as caught, meanwhile(interrupt_and_die), condition:
+        condition.wait()
+    assert isinstance(caught.value.__context__, OwnerDied)
     with condition:  # free, and told once
         pass
 
