@@ -227,7 +227,7 @@ def acquire_on(sem: SemKeys, me: Me, seq: bytes, reply: Any, deadline: float | N
         raise
     except BaseException:
         cancel = sem.cancel(keys.mailbox(sem.ident, me.id))
-        yield from insist(Call(cancel, (me.id, seq, 0)))
+        yield from insist(Call(cancel, (me.id, seq, 0), late=True))
         raise
 
 
@@ -538,7 +538,7 @@ def barrier_wait_on(
     except (ObjectExpired, VersionMismatch, GeneratorExit):
         raise
     except BaseException:
-        yield from insist(Call(barrier.expire, (me.id, seq, 1)))
+        yield from insist(Call(barrier.expire, (me.id, seq, 1), late=True))
         raise
 
 

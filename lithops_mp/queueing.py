@@ -157,7 +157,7 @@ def get_on(
         raise
     except BaseException:
         if not ended:
-            yield from insist(Call(queue.cancel(me, "get"), (me.id, seq, 0)))
+            yield from insist(Call(queue.cancel(me, "get"), (me.id, seq, 0), late=True))
         raise
 
 
@@ -227,7 +227,7 @@ def put_on(
     except (ObjectExpired, VersionMismatch, BrokenPipeError, GeneratorExit):
         raise
     except BaseException:
-        yield from insist(Call(queue.cancel(me, "put"), (me.id, seq, 0)))
+        yield from insist(Call(queue.cancel(me, "put"), (me.id, seq, 0), late=True))
         raise
 
 

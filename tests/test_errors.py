@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import TimeoutError
 from support import fixtures
-from support.programs import Evidence, Log, ident_of, program, start, url_of
+from support.programs import Evidence, Log, ident_of, meanwhile, program, start, url_of
 from support.proxy import Frames, words_of
 from support.servers import Server, free_port, running
 
@@ -25,6 +26,7 @@ from lithops_mp import config
 from lithops_mp._store import client as client_module
 from lithops_mp._store import keys, session
 from lithops_mp._store.settings import URL_VARIABLE
+from lithops_mp._store.wire import Wire
 from lithops_mp.errors import (
     ConfigurationError,
     ObjectExpired,
@@ -144,9 +146,10 @@ def test_remote_backend_without_a_server(
 ) -> None:
     remote = {"lithops": {"backend": "aws_lambda"}}
     words = "No Redis server is configured", "aws_lambda", "redis:", URL_VARIABLE
-    with told(ConfigurationError, *words):
-        new_program(monkeypatch, LITHOPS_CONFIG=remote)
-    assert session._current is None or use  # nothing was started for it
+    with program(None, LITHOPS_CONFIG=remote, begin=False):
+        with told(ConfigurationError, *words):
+            use()
+        assert session._current is None  # nothing was started for it
 
 
 def test_server_that_may_evict(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,6 +178,65 @@ def test_a_server_that_is_lost_is_told_of_without_what_lies_below() -> None:
                 use()
             shown = "".join(traceback.format_exception(caught.value))
             assert shown.count("Traceback") == 1, shown
+
+
+@pytest.mark.parametrize("password", ["", SECRET])
+@pytest.mark.parametrize("use", ["lock", "held lock", "get", "bounded put", "event", "condition"])
+def test_a_server_that_hangs_is_waited_for_once(
+    monkeypatch: pytest.MonkeyPatch, password: str, use: str
+) -> None:
+    """Its system accepts connections for it. Seconds that each wait may take are recorded."""
+    waits: list[float] = []
+    with running(tcp=True, password=password) as server, program(url_of(server.settings)):
+        lock, held, full, condition = mp.Lock(), mp.Lock(), mp.Queue(1), mp.Condition()
+        queue, event = mp.Queue(), mp.Event()
+        condition.acquire()
+        full.put(1)
+        thread = threading.Thread(target=held.acquire)
+        thread.start()
+        thread.join()
+        for name, value in ("SILENCE", 1.0), ("RECONNECT", 600.0), ("BRIEF", 0.25):
+            monkeypatch.setattr(client_module, name, value)
+        monkeypatch.setattr(client_module, "BLOCK_LIMIT", 0.2)
+        connected, gave_up = Wire._connect, Wire._give_up
+
+        def noted_connecting(wire: Wire) -> Any:
+            try:
+                return connected(wire)
+            except TimeoutError:
+                waits.append(wire._connection.socket_timeout)
+                raise
+
+        def noted_giving_up(wire: Wire, error: Exception) -> Any:
+            waits.append(client_module.SILENCE)
+            gave_up(wire, error)
+
+        session.current().client._connection.disconnect()
+        session.current().client._connection = session.current().client._open()
+        lock.acquire()  # the connection has the new limits
+        lock.release()
+        monkeypatch.setattr(Wire, "_connect", noted_connecting)
+        monkeypatch.setattr(Wire, "_give_up", noted_giving_up)
+        server.freeze()
+        try:
+            with told(ServerUnavailable, "does not answer"):
+                {
+                    "lock": lock.acquire,
+                    "held lock": held.acquire,
+                    "get": queue.get,
+                    "bounded put": lambda: full.put(2),
+                    "event": event.wait,
+                    "condition": condition.wait,
+                }[use]()
+        finally:
+            server.thaw()
+        assert sum(waits) <= client_module.SILENCE + 4 * client_module.BRIEF, waits
+        # What it has done meanwhile is taken back when it is found again.
+        assert lock.acquire(timeout=60)
+        with meanwhile(lambda: queue.put("not lost")):
+            assert queue.get() == "not lost"
+        assert full.get() == 1
+        assert full.qsize() == 0
 
 
 # -- objects --

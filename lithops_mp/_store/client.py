@@ -24,6 +24,7 @@ from redis.exceptions import (
     TimeoutError,
 )
 
+from ..errors import ServerUnavailable
 from .commands import Block, Call, Command, Watch
 from .scripts import NO_REPLY, Argument, Bound, Script, command, pack
 from .settings import Settings, translate
@@ -54,6 +55,9 @@ SILENCE = 20.0
 # takes a few seconds; an embedded server never comes back.
 RECONNECT = 20.0
 RECONNECT_EMBEDDED = 1.0
+
+# How long one that was lost may take to greet us.
+BRIEF = 1.0
 
 _BROKEN = (ConnectionError, TimeoutError, ReadOnlyError)
 
@@ -111,6 +115,8 @@ class Client:
         self.wake: int | None = None
         self._seq = 0
         self._lost = False
+        # What is to be taken back when a lost server is there again.
+        self._late: list[bytes] = []
         # Of each script that answers by hints: how many of its next requests carry its text.
         self._in_full: dict[str, int] = {}
         self._doubt = 1  # the server may never have seen one
@@ -120,7 +126,9 @@ class Client:
     clock = staticmethod(time.monotonic)
 
     def _open(self) -> Wire:
-        return Wire(self.settings.connection(socket_timeout=SILENCE), SILENCE)
+        patience = BRIEF if self._lost else SILENCE
+        connection = self.settings.connection(socket_timeout=patience)
+        return Wire(connection, SILENCE, self._late if self._lost else None)
 
     def stamp(self) -> bytes:
         """A new sequence number, in the one width that lets scripts compare it as text."""
@@ -209,8 +217,10 @@ class Client:
                 if words[0] == seq:  # and not of a wait that was given up
                     return words
             return None
-        except RedisError:
+        except RedisError as error:
             self._deaf()
+            if isinstance(error, TimeoutError):
+                self._break_off(error)
             return None
         except BaseException:
             self._deaf()
@@ -375,8 +385,8 @@ class Client:
                 reply = self._connection.receive(soon=False)
             else:
                 reply = self._exchange(packet, soon=False)
-        except _BROKEN:
-            self._connection.disconnect()
+        except _BROKEN as error:
+            self._break_off(error)
             return None
         except RedisError as error:
             raise translate(error, self.settings) from None
@@ -387,8 +397,8 @@ class Client:
         milliseconds = max(1, int(min(seconds, BLOCK_LIMIT) * 1000))
         try:
             return bool(self.read(stream, last, milliseconds))
-        except _BROKEN:
-            self._connection.disconnect()
+        except _BROKEN as error:
+            self._break_off(error)
             return False
         except RedisError as error:
             raise translate(error, self.settings) from None
@@ -397,8 +407,8 @@ class Client:
         """Wait as the packet (:func:`read_streams`) says; shorter if the connection breaks."""
         try:
             self._exchange(packet, soon=False)
-        except _BROKEN:
-            self._connection.disconnect()
+        except _BROKEN as error:
+            self._break_off(error)
         except RedisError as error:
             raise translate(error, self.settings) from None
 
@@ -410,8 +420,8 @@ class Client:
         """Entries after ``last``, waiting for the first; none at a lost connection."""
         try:
             found = self.read(stream, last, milliseconds, count=128)
-        except _BROKEN:
-            self._connection.disconnect()
+        except _BROKEN as error:
+            self._break_off(error)
             self.plain("PING")  # come back, or raise ServerUnavailable
             return []
         except RedisError as error:
@@ -423,7 +433,13 @@ class Client:
     def execute(self, step: Command) -> Any:
         """Carry out one step of a protocol."""
         if type(step) is Call:
-            return self.call(step.bound, step.args)
+            try:
+                return self.call(step.bound, step.args)
+            except ServerUnavailable:
+                if step.late:
+                    packet = step.bound.pack(step.args)
+                    self._late.append(_in_full(packet, step.bound.script))
+                raise
         if type(step) is Block:
             return self.block(step.mailbox, step.seconds)
         assert type(step) is Watch
@@ -512,6 +528,12 @@ class Client:
                 replies[i] = self._reload(packets[i], scripts[i])
         return replies
 
+    def _break_off(self, error: RedisError) -> None:
+        """A wait was cut short. Raises ServerUnavailable if the server is silent."""
+        self._connection.disconnect()
+        if isinstance(error, TimeoutError):
+            self._persist([command("PING")], [], error)
+
     def _reload(self, packet: bytes, script: Script) -> Any:
         """The reply to a request whose script the server does not have."""
         if script.sha in self._in_full:  # it was there
@@ -521,7 +543,13 @@ class Client:
 
     def _persist(self, packets: list[Any], scripts: list[Script], error: RedisError) -> list[Any]:
         """Send the same requests again on new connections until answered or out of time."""
-        # A server that was looked for in vain is tried once by each later call.
+        # A server that was looked for in vain is tried once by each later call; so is one that
+        # was silent, for which we have waited long enough.
+        self._lost = self._lost and not self._connection.met
+        if isinstance(error, TimeoutError):
+            if self._lost:
+                raise translate(error, self.settings) from None
+            self._lost = True
         gone = self.settings.embedded and not isinstance(error, Busy)
         limit = RECONNECT_EMBEDDED if gone else RECONNECT
         deadline = time.monotonic() + (0 if self._lost else limit)
@@ -543,6 +571,8 @@ class Client:
                 return replies
             if time.monotonic() > deadline:
                 self._lost = True
+                self._connection.disconnect()
+                self._connection = self._open()
                 raise translate(error, self.settings) from None
             time.sleep(pause)
             pause = min(pause * 2, 1.0)

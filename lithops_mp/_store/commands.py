@@ -13,10 +13,15 @@ from .scripts import Argument, Bound
 
 
 class Call(NamedTuple):
-    """Run a script once, however often it has to be sent. Answers its reply."""
+    """Run a script once, however often it has to be sent. Answers its reply.
+
+    With ``late`` it takes back a request whose outcome nobody will know: if the server is
+    lost it is carried out when this client reaches it again, before anything else.
+    """
 
     bound: Bound
     args: tuple[Argument, ...]
+    late: bool = False
 
 
 class Block(NamedTuple):

@@ -69,27 +69,36 @@ def _by_handler(error: BaseException) -> bool:
 class Wire:
     """A connection that sends packed commands and reads replies.
 
-    ``silence`` is how many seconds a read may take. Connects when it first sends.
+    ``silence`` is how many seconds a read may take. Connects when it first sends. With
+    ``first`` it sees then whether the server answers, within redis-py's time limit, and
+    sends these packets once, whose answers nobody wants.
     Raises redis-py's exceptions; whenever one is not an error reply of the
     server, the connection is closed.
     """
 
-    def __init__(self, connection: Any, silence: float) -> None:
+    def __init__(self, connection: Any, silence: float, first: list[bytes] | None = None) -> None:
         self._connection = connection
         self._silence = silence
+        self._first = first
         self._polling: Polling | None = None
+        #: Has the server answered here?
+        self.met = False
         self._sock: Any = None
         self._reader: Any = None
 
     def _connect(self) -> Any:
         try:
             self._connection.connect()
+            if self._first is not None:
+                self._say_first(self._first)
         except exceptions.ResponseError as error:
             if str(error).startswith("BUSY "):  # it chooses no database either
                 raise Busy(str(error)) from None
             raise
         sock = self._connection._sock
-        if type(sock) is socket.socket:  # TLS keeps Python's time limit, which redis-py has set
+        self.met = True
+        sock.settimeout(self._silence)
+        if type(sock) is socket.socket:  # TLS keeps Python's time limit
             sock.settimeout(None)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self._silence))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(self._silence))
@@ -99,6 +108,16 @@ class Wire:
         self._reader = hiredis.Reader(replyError=meaning, notEnoughData=_MORE)
         self._sock = sock
         return sock
+
+    def _say_first(self, packets: list[bytes]) -> None:
+        for packet in (command("PING"), *packets):
+            self._connection.send_packed_command([packet])
+            try:
+                self._connection.read_response()
+            except exceptions.ResponseError as error:
+                if str(error).startswith("BUSY "):
+                    raise
+        packets.clear()
 
     def send(self, packet: bytes | bytearray | memoryview) -> None:
         """Send a command, several, or a part of one."""

@@ -42,10 +42,11 @@ def url_of(settings: Settings) -> str:
 
 
 @contextlib.contextmanager
-def program(url: str | None, **parameters: Any) -> Iterator[session.Session]:
+def program(url: str | None, *, begin: bool = True, **parameters: Any) -> Iterator[Any]:
     """Make this process a main program of its own, at some server, until the block ends.
 
-    What it was before, it is again afterwards.
+    What it was before, it is again afterwards. It has a session at once, or, without
+    ``begin``, at first use.
     """
     before = session._current, config.snapshot(), listening.Listener._mine
     executors, safety = functions.Functions._mine, protocols.SAFETY
@@ -55,8 +56,7 @@ def program(url: str | None, **parameters: Any) -> Iterator[session.Session]:
     config.update({config.REDIS_URL: url, **parameters})
     protocols.SAFETY = SAFETY
     try:
-        mine = session.current()
-        yield mine
+        yield session.current() if begin else None
     finally:
         for found in list(functions.Functions._mine.values()):
             _finalize(found._end)
