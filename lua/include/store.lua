@@ -108,7 +108,7 @@ local function forget(c, last)
     let_go(c, '10:' .. pieces .. ':' .. name)
   end
 end
--- Those who read no more go; the last one takes with him what was kept for him.
+-- Those who read no more go; the last one takes along what was kept for it.
 local function close(c, client)
   for reader in pairs(c.readers) do
     if not client or string.match(reader, '^[^.]+') == client or reader == client then

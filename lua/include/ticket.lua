@@ -9,16 +9,16 @@ local function client_of(ticket) return string.match(ticket, '^~?([^:]+)') end
 local function seq_of(ticket) return string.match(ticket, '^[^:]+:(%d+)') end
 local function process_of(ticket) return string.match(ticket, '^[!~]?([^.]+)') end
 local function condition_of(ticket) return string.match(ticket, '^[^:]+:%d+:(.+)') end
--- Where a ticket stands in a line, from 0; nil if it does not. Who `asks` for his answer,
--- as he did not at first, listens no longer.
+-- Where a ticket stands in a line, from 0; nil if it does not. A client that `asks` for its
+-- answer, and did not at first, listens no longer: the "~" goes.
 local function place_of(line, ticket, asks)
   local place = redis.call('LPOS', line, '~' .. ticket)
   if place and asks then redis.call('LSET', line, place, ticket) end
   return place or redis.call('LPOS', line, ticket)
 end
 -- Tell a ticket's client what the state already says. Only a hint: it may be
--- lost, and it is dropped if nobody fetches it for a minute. Whoever has just come
--- listens, and stands in line as "~" and his ticket: he needs no mailbox.
+-- lost, and it is dropped if nobody fetches it for a minute. A client that listens
+-- stands in line as "~" and its ticket: it needs no mailbox.
 local function post(state, ticket, reply)
   if string.byte(ticket) == 126 then
     local words = table.concat(reply, SEP)

@@ -79,7 +79,7 @@ if letter == 'Z' then return answer({'EOF'}) end
 if letter == 'G' then return answer({'ITEMS'}) end -- given to somebody else since
 if letter and letter ~= 'Q' then return answer({'ITEMS', unpack(elements_of(letter, rest))}) end
 if letter == 'Q' then
-  -- He listens no longer, if he did.
+  -- The client listens no longer, if it did.
   local place = redis.call('LPOS', waiters, '~' .. ticket)
   if place and block ~= '2' then redis.call('LSET', waiters, place, ticket) end
   if (place or redis.call('LPOS', waiters, ticket)) and not closed then return {'QUEUED'} end

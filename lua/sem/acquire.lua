@@ -52,7 +52,7 @@ if new and value == '0' and block ~= '0' then
 end
 
 --- @include object, ticket, sem
--- Whatever is answered below, nobody is to sleep until his time is out.
+-- Whatever is answered below, nobody is to sleep until its time is out.
 if block == '2' then post(state, '~' .. ticket, {'ASK'}) end
 -- A unit that was granted and not asked for yet: its client may be dead. Bounded
 -- by the fields of the state.
