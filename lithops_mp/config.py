@@ -14,7 +14,9 @@ the change sees it, nested processes included.
 ``REDIS_URL`` (None)             the server, instead of the ``redis`` section
 ``HEARTBEAT`` (5)                seconds between two signs of life of a process
 ``LEASE`` (30)                   seconds without one after which it is taken for dead
-``PROGRAM_GRACE`` (300)          the same for the main program (a laptop that sleeps)
+``PROGRAM_GRACE`` (300)          seconds of the main program's silence after which the processes
+                                 that it has started take it for ended (a laptop that sleeps);
+                                 its locks go on after ``LEASE``, as everybody's
 ``DEAD_OWNER`` ("warn")          a lock whose holder died goes to the next in line, which
                                  is warned, or gets an error (``raise``); ``keep``: held
                                  for ever, as in CPython
@@ -95,7 +97,11 @@ def _check(key: str, value: Any) -> None:
 
 
 def set_parameter(key: str, value: Any) -> None:
-    """Change one setting. Raises KeyError for an unknown one, ValueError for a bad value."""
+    """Change one setting.
+
+    Raises KeyError for an unknown one, ValueError for a value that is not among those it may
+    have, TypeError for ``LITHOPS_CONFIG`` or ``ENV_VARS`` that is no dictionary.
+    """
     _check(key, value)
     _settings[key] = value
 
@@ -106,7 +112,10 @@ def get_parameter(parameter: str) -> Any:
 
 
 def update(config_dic: dict[str, Any] | None = None, **configurations: Any) -> None:
-    """Change several settings at once: all of them, or none if one is bad."""
+    """Change several settings at once: all of them, or none if one is bad.
+
+    Raises what :func:`set_parameter` does.
+    """
     changes = {**(config_dic or {}), **configurations}
     for key, value in changes.items():
         _check(key, value)

@@ -33,8 +33,9 @@ class VersionMismatch(ProcessError):
 class LockLost(ProcessError):
     """The lock was given to someone else while we were taken for dead.
 
-    Raised by ``release`` (and ``Condition`` methods) in a process that stood
-    still for longer than its lease.
+    Raised in a process that stood still for longer than its lease: by ``release``, by a
+    condition's ``wait`` and ``notify``, and where what it wrote to shared memory under the
+    lock is sent (with the release, or before a wait). The server takes none of that.
     """
 
 
@@ -43,7 +44,7 @@ class ManagerLost(ProcessError, EOFError, ConnectionRefusedError):
 
 
 class WorkerLost(ProcessError):
-    """A task of a pool has cost as many workers as ``TASK_RETRIES`` allows, or none can begin."""
+    """A pool's task has cost one worker more than ``TASK_RETRIES``, or no worker can begin."""
 
 
 class OwnerDied(ProcessError):

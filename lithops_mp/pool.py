@@ -478,8 +478,8 @@ class Backstage:
 class Pool(_mp.Pool):
     """A pool of workers that run as Lithops functions; CPython's interface and defaults.
 
-    A result raises ``WorkerLost`` if its task has cost as many workers as ``TASK_RETRIES``
-    allows; ObjectExpired or ServerUnavailable if the pool's state or its server is gone;
+    A result raises ``WorkerLost`` if its task has cost one worker more than ``TASK_RETRIES``
+    (two by default); ObjectExpired or ServerUnavailable if the pool's state or its server is gone;
     and what the initializer raised if three workers in a row could not begin.
     """
 

@@ -33,7 +33,8 @@ class Process(BaseProcess):
 
     ``start`` returns when the process is on its way, not when it runs. ``pid``
     waits until it does; it is the pid on the machine it runs on. A process whose
-    function is lost counts as killed: ``exitcode`` -9.
+    function is lost counts as killed: ``exitcode`` -9. One that could not be begun has 1:
+    Lithops started no function, or two that ended before that, or it did not unpickle.
     """
 
     _start_method = None  # CPython's bootstrap would look it up among its own
