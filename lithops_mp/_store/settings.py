@@ -655,7 +655,7 @@ _REFUSALS = {
     "them in {1}.",
     "NOAUTH": "The Redis server at {0} wants a password and has got none. Add it to {1}.",
     "NOPERM": "The Redis server at {0} does not allow our user what lithops_mp needs: scripts, "
-    "INFO, TIME, and all keys that start with 'lmp:'. The user is named in {1}.",
+    "INFO, TIME, and all keys and channels that start with 'lmp:'. The user is named in {1}.",
     "LOADING": "The Redis server at {0} (from {1}) is still loading its data. Try again when it "
     "is ready.",
     "READONLY": "The Redis server at {0} (from {1}) is a read-only replica. Name its master, or "
