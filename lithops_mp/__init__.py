@@ -51,7 +51,7 @@ class _Missing(importlib.abc.MetaPathFinder):
 
     def find_spec(self, fullname: str, path: object, target: object = None) -> None:
         package, _, name = fullname.rpartition(".")
-        # Without name=, or "from lithops_mp import pool" would swallow it.
+        # Without name=, or "from lithops_mp import shared_memory" would swallow it.
         if package == __name__ and name in _LATER:
             raise ModuleNotFoundError(
                 f"lithops_mp has no module {name!r} yet; it comes in a later version. Until "

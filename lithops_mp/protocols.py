@@ -3,7 +3,10 @@
 Every function here is a generator: it yields commands (``_store.commands``) and
 is sent their answers. Whoever drives it decides how they are carried out: a
 thread's client in real life, the explorer of interleavings in the tests. So the
-same code is what runs and what is examined.
+same code is what runs and what is examined. Not the first request of the commonest
+operations: ``synchronize`` and ``channel`` say it themselves, packed beforehand, and go
+on here with its answer (``acquire_on`` and its like). The explorer has generators for
+that request (``acquire``, ``acquire_eager``); both must say the same.
 
 The shape is the same for all. A script either grants or puts our ticket in
 line. In line we block on a mailbox for a hint; the hint only repeats what the

@@ -29,7 +29,7 @@ def state(ident: str) -> str:
 
 
 def waiters(ident: str) -> str:
-    """Waiting area of an object."""
+    """Who waits, first come first (a barrier's parties, too); the order of a dict's keys."""
     return state(ident) + ":w"
 
 
@@ -39,32 +39,32 @@ def refs(ident: str) -> str:
 
 
 def stream(ident: str) -> str:
-    """What those block on who watch an object (an Event's waiters) and are not in line."""
+    """What those block on who watch an object and are not in line; a dict's or list's trash."""
     return state(ident) + ":s"
 
 
 def items(ident: str) -> str:
-    """Messages that lie in a queue; the bytes of a region."""
+    """What is in an object: messages, tasks, entries, elements; the bytes of a region."""
     return state(ident) + ":q"
 
 
 def parked(ident: str) -> str:
-    """Puts that wait for room in a queue."""
+    """Puts that wait for room in a queue; results of a pool; what keys of a dict were."""
     return state(ident) + ":p"
 
 
 def blobs(ident: str) -> str:
-    """Which messages of a queue have keys of their own."""
+    """Which messages, tasks, results or elements of an object have keys of their own."""
     return state(ident) + ":b"
 
 
 def blob(ident: str, name: str, piece: int) -> str:
-    """One piece of such a message."""
+    """One piece of such a message, or of a pool's function."""
     return f"{blobs(ident)}:{name}:{piece}"
 
 
 def mailbox(ident: str, client: str) -> str:
-    """Where a client's hints about an object arrive."""
+    """Where a client's hints about an object arrive; for its readers, what has changed."""
     return f"{state(ident)}:m:{client}"
 
 

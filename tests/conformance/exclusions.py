@@ -1,7 +1,7 @@
 """Which of CPython's tests are not run, and why.
 
-A reason is a fact about what runs where, or names the part that brings the
-test's subject; it is never that the test fails. ``test_exclusions.py`` holds this
+A reason is a fact about what runs where, or that the test's subject is not there
+yet; it is never that the test fails. ``test_exclusions.py`` holds this
 list against the interpreter: each entry exists there, and every test that is not
 listed runs.
 
@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import sys
 
-# -- parts to come --
+# -- not there yet --
 
-SHARED = "its subject is shared memory, which part 3 brings"
+SHARED = "its subject is shared_memory, which is not implemented yet"
 
 # -- facts --
 
