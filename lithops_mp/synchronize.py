@@ -9,6 +9,10 @@ by name, at any time, to anyone who reaches the same server.
 Waiters are served in the order they came. A lock whose holder died goes to the
 next in line, which is told so (``DEAD_OWNER``); a holder that only stood still
 finds out when it releases (``LockLost``).
+
+Time-outs are in seconds. Whatever asks the server may raise ObjectExpired (the object's
+state is gone), VersionMismatch (another version wrote it) and ServerUnavailable (no answer
+for 20 s); it is not said again below.
 """
 
 from __future__ import annotations
@@ -67,7 +71,7 @@ class SemLock(Handle):
         self.policy = policy
         self.name = self.handle = ref.ident
         self.keys = protocols.SemKeys(ref.ident, kind, maxvalue)
-        #: What this lock guards, as far as this process knows (``memory``) ...
+        #: The regions of shared memory that it guards, as far as this process knows.
         self.regions: list[weakref.ref[memory.Region]] = []
         self.forget()
 
@@ -97,22 +101,26 @@ class SemLock(Handle):
         self._thread = 0
         self.fence = 0
         self._phrases = protocols.Phrases(self.keys, "")
-        # How often more a line is expected: the last acquires had to stand in one.
+        # While this is above 0 a line is expected: PATIENCE after an acquire that stood in
+        # one, and one less with each that finds the lock free.
         self._line = 0
         # The main thread, while it is in the middle of an RLock's acquire or release.
         self._amid = 0
         # Somebody was notified, whom the release will wake.
         self._awaited = False
-        #: ... and what of it this process has changed and not written back.
+        #: Those of ``regions`` that this process has changed and not written back.
         self.dirty: dict[memory.Region, None] = {}
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Take one unit, in the order of asking. False if not in time.
 
         One round trip, and a wake-up if there was a line; an RLock that this
-        thread holds already needs none. ``timeout`` is in seconds; a negative one
-        counts as 0. Raises ObjectExpired, ServerUnavailable, and OwnerDied under
-        the policy ``raise`` (then nothing is held).
+        thread holds already needs none. A negative ``timeout`` counts as 0. After a
+        time-out nothing is held and the place in the line is given up.
+
+        If the last holder of a lock died, warns with OwnerDiedWarning; under the
+        policy ``raise`` raises OwnerDied, and nothing is held then. Raises RuntimeError in a
+        signal's handler that would wait for the RLock whose acquire or release it interrupts.
         """
         amid = 0
         if self.kind == RLOCK:
@@ -227,8 +235,10 @@ class SemLock(Handle):
         """Give one unit back; whoever waited longest has it at once. One round trip.
 
         What was changed meanwhile in shared memory that it guards is written with it.
-        Raises what CPython does when there is nothing to release, and LockLost
-        if the lock was given away because this process stood still too long.
+        Raises what CPython does when there is nothing to release (AssertionError for an
+        RLock, ValueError), and LockLost if the lock was given away because this process
+        stood still too long: then nothing was written. After these and ObjectExpired
+        nothing is held; after ServerUnavailable it may be tried again.
         """
         amid = 0
         if self.kind == RLOCK:
@@ -451,8 +461,11 @@ class Condition(_mp.Condition):
     def wait(self, timeout: float | None = None) -> bool:
         """Release the lock, wait for a notify, and hold the lock again.
 
-        False if ``timeout`` seconds passed first. Raises AssertionError if the
-        calling thread does not hold the lock, LockLost if it has lost it.
+        False if ``timeout`` seconds passed first; the lock is then waited for all the
+        same, however long that takes. So it is after an interrupt, which is raised when
+        the lock is held. Raises AssertionError if the calling thread does not hold the
+        lock, LockLost if it has lost it. If the lock's last holder died, warns with
+        OwnerDiedWarning or, under the policy ``raise``, raises OwnerDied: with the lock held.
         """
         semlock: SemLock = self._lock._semlock
         assert semlock._is_mine(), "must acquire() condition before using wait()"
@@ -500,7 +513,11 @@ class Condition(_mp.Condition):
         return bool(notified), grant.died, interrupt
 
     def notify(self, n: int = 1) -> None:
-        """Wake up to ``n`` waiters, those who came first; one round trip."""
+        """Wake up to ``n`` waiters, those who came first; one round trip.
+
+        They go on when the lock is released. Raises AssertionError if the calling thread
+        does not hold it, LockLost if it has lost it: then nobody is woken.
+        """
         semlock: SemLock = self._lock._semlock
         assert semlock._is_mine(), "lock is not owned"
         client = current().client
@@ -522,7 +539,8 @@ class Event(_mp.Event):
     """A flag to wait for. Every operation takes one round trip.
 
     ``set`` wakes all waiters at once, also if ``clear`` follows immediately:
-    ``wait`` returns True if the flag was up at any time during the wait.
+    ``wait`` returns True if the flag was up at any time during the wait. All of them
+    raise ObjectExpired and ServerUnavailable; nobody owns an event, so no death matters to it.
     """
 
     def __init__(self, *, ctx: Any = None) -> None:
@@ -569,7 +587,8 @@ class Barrier(threading.Barrier):
 
     ``wait`` takes one round trip in which the others' arrival is heard of, and two more
     if they take long; with a time limit it takes two. A time-out, ``abort``, an action that fails,
-    or the death of a process that is waiting breaks it for everyone.
+    an interrupt, or the death of a process that is waiting or runs the action breaks it for
+    everyone, until it is reset. ``timeout`` is what ``wait`` takes if it is given none.
     """
 
     def __init__(
@@ -597,8 +616,10 @@ class Barrier(threading.Barrier):
     def wait(self, timeout: float | None = None) -> int:
         """Wait for all parties; the order of arrival, from 0 to parties - 1.
 
-        The last to arrive runs the action, then everyone goes on. Raises
-        BrokenBarrierError if the barrier is or gets broken.
+        The last to arrive runs the action, then everyone goes on; what the action raises
+        comes out of its ``wait``. Raises BrokenBarrierError if the barrier is or gets
+        broken: by others, or because ``timeout`` seconds (by default the constructor's)
+        passed before all were there. While the action runs no time is counted.
         """
         client = current().client
         timeout = seconds(self._timeout if timeout is None else timeout)
