@@ -8,6 +8,10 @@ not been read.
 
 Addresses are names in Redis, whatever their family: no port is opened and no file
 made, and they are reached from wherever the server is.
+
+Time-outs are in seconds. Whatever asks the server may raise ObjectExpired (this end of the
+pipe, or a large message, is gone from it) and ServerUnavailable (no answer for 20 s). A
+connection that is closed here, or used in the direction it does not have, raises OSError.
 """
 
 from __future__ import annotations
@@ -94,13 +98,21 @@ class Connection(_ConnectionBase):  # type: ignore[misc]
         )
 
     def send(self, obj: Any) -> None:
-        """Send an object."""
+        """Send an object; waits while ROOM bytes are not read.
+
+        Raises BrokenPipeError if the other end is closed by everyone, or was let go by the
+        death of the last process that had it; and what pickling raises: then nothing is sent.
+        """
         self._check_closed()
         self._check_writable()
         self._put(messages.dumps(obj))
 
     def recv(self) -> Any:
-        """Receive an object."""
+        """Receive an object, which is waited for.
+
+        Raises EOFError if nothing is left and the other end is closed, or was let go, by
+        everyone; and what unpickling raises: that message is used then.
+        """
         self._check_closed()
         self._check_readable()
         return messages.loads(*self._get())
@@ -154,7 +166,8 @@ def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
     """Those of some connections, sentinels, sockets and file descriptors that are ready.
 
     Waits until there is one, or for ``timeout`` seconds: in one blocked call for all
-    that are in Redis, together with one ``select`` if there are others.
+    that are in Redis, together with one ``select`` if there are others. A connection whose
+    ``recv`` would raise EOFError is ready. Raises OSError for one that is closed here.
     """
     objects = list(object_list)
     timeout = seconds(timeout)
@@ -295,9 +308,13 @@ class Listener(_mp.Listener):
 
 
 def Client(address: Any, family: str | None = None, authkey: bytes | None = None) -> Connection:
-    """A connection to whoever listens at an address.
+    """A connection to whoever listens at an address; waits to be accepted for ``authkey`` only.
 
-    Raises ConnectionRefusedError if nobody does, AuthenticationError if the keys differ.
+    If nobody listens there, raises ConnectionRefusedError for ``AF_INET`` and
+    FileNotFoundError for other families; ConnectionRefusedError for all if the listener ends
+    meanwhile. AuthenticationError if the keys differ, EOFError if the listener closes the
+    connection before they are compared; ValueError for an unknown family, TypeError for an
+    ``authkey`` that is not bytes.
     """
     if authkey is not None and not isinstance(authkey, bytes):
         raise TypeError("authkey should be a byte string")

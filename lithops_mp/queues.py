@@ -11,6 +11,12 @@ served in the order they asked.
   was killed, comes first again; one that it saw is not given to anyone else, unless
   the queue was made with ``redeliver=True``: then, if the process dies before its
   next ``get``, it is.
+
+Time-outs are in seconds. Whatever asks the server may raise ObjectExpired (the queue's state,
+or a large message, is gone) and ServerUnavailable (no answer for 20 s). An unbounded ``put`` of
+a small object asks nothing: if the server is lost, what this process does next says so; if the
+queue is gone, its next ``put``. ``qsize``, ``empty`` and ``full`` are one round trip, and true
+only of the moment of their answer.
 """
 
 from __future__ import annotations
@@ -116,7 +122,10 @@ class Queue(_mp.Queue):  # type: ignore[type-arg]
 
 
 class JoinableQueue(Queue, _mp.JoinableQueue):  # type: ignore[type-arg]
-    """A Queue that counts what is put and not yet said to be done."""
+    """A Queue that counts what is put and not yet said to be done.
+
+    A task that a killed process took, and did not say to be done, stays counted: see ``join``.
+    """
 
     _joinable = True
 
@@ -131,16 +140,24 @@ class JoinableQueue(Queue, _mp.JoinableQueue):  # type: ignore[type-arg]
         Queue.put(self, obj, block, timeout)
 
     def task_done(self) -> None:
-        """One of the tasks is done. Raises ValueError if there is none left."""
+        """One of the tasks is done; one round trip. Raises ValueError if there is none left."""
         self._channel.done()
 
     def join(self) -> None:
-        """Wait until all are."""
+        """Wait until all are done. There is no time-out.
+
+        It waits for ever for a task whose worker died with it, unless the queue was made
+        with ``redeliver``: then another one gets that task, and can say that it is done.
+        """
         self._channel.join()
 
 
 class SimpleQueue(_mp.SimpleQueue):  # type: ignore[type-arg]
-    """A queue without bound and time-outs, whose ``put`` returns when the object is there."""
+    """A queue without bound and time-outs, whose ``put`` returns when the object is there.
+
+    ``put``, ``get`` and ``empty`` are one round trip, and raise OSError once this process has
+    called ``close``.
+    """
 
     def __init__(self, *, ctx: Any = None) -> None:
         self._open(Channel.create())
@@ -165,12 +182,12 @@ class SimpleQueue(_mp.SimpleQueue):  # type: ignore[type-arg]
         return self._channel.look().length == 0
 
     def put(self, obj: Any) -> None:
-        """Put an object."""
+        """Put an object. Raises what pickling it raises: then nothing is put."""
         self._check()
         self._channel.put(messages.dumps(obj))
 
     def get(self) -> Any:
-        """The next object, which is waited for."""
+        """The next object, which is waited for; in the order of asking."""
         self._check()
         element = self._channel.get()
         assert element is not None

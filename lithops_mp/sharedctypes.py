@@ -8,6 +8,12 @@ The ``Synchronized*`` classes are CPython's.
 What is not CPython's: ``add``, ``exchange``, ``compare_exchange``, ``max`` and ``min``
 change a number in one round trip, with the type's own overflow, and return what it was.
 They wait while somebody else has the lock, and are local for who has it.
+
+Every access may raise ObjectExpired (the object's bytes are gone) and ServerUnavailable. A
+write to an object with a lock, and the five methods, take the lock if somebody has it: they
+wait without a time-out, and raise what ``acquire`` and ``release`` do (OwnerDied, LockLost).
+Reading never waits for a Lock or RLock. What the holder of the lock writes is sent by
+``release``, which is what raises LockLost; what a holder that dies wrote is gone with it.
 """
 
 from __future__ import annotations
@@ -47,17 +53,29 @@ _KINDS |= dict.fromkeys("fd", "float")
 
 
 def RawValue(typecode_or_type: Any, *args: Any) -> Any:
-    """A value without a lock."""
+    """A value without a lock; each access is one atomic round trip.
+
+    ``args`` are the type's own. Raises TypeError for what is no type code or ctypes type, and
+    for a type with pointers, functions or objects in it: addresses in this process.
+    """
     return _value(typecode_or_type, args, None)
 
 
 def RawArray(typecode_or_type: Any, size_or_initializer: Any) -> Any:
-    """An array without a lock."""
+    """An array without a lock, of so many zeros or of the elements of a sequence.
+
+    Each access is one atomic round trip, a slice, too. Raises TypeError as :func:`RawValue`.
+    """
     return _array(typecode_or_type, size_or_initializer, None)
 
 
 def Value(typecode_or_type: Any, *args: Any, lock: Any = True, ctx: Any = None) -> Any:
-    """A value with a lock; without one if ``lock`` is False."""
+    """A value with a lock; without one if ``lock`` is False.
+
+    A new RLock by default. If its holder dies, the value is what the last release left, and
+    the next in line has the lock. Raises TypeError as :func:`RawValue`, AttributeError for a
+    ``lock`` without ``acquire``.
+    """
     lock = _lock(lock, ctx)
     obj = _value(typecode_or_type, args, lock)
     return obj if lock is None else synchronized(obj, lock, ctx)
@@ -66,7 +84,7 @@ def Value(typecode_or_type: Any, *args: Any, lock: Any = True, ctx: Any = None) 
 def Array(
     typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True, ctx: Any = None
 ) -> Any:
-    """An array with a lock; without one if ``lock`` is False."""
+    """An array with a lock; without one if ``lock`` is False. As :func:`Value`."""
     lock = _lock(lock, ctx)
     obj = _array(typecode_or_type, size_or_initializer, lock)
     return obj if lock is None else synchronized(obj, lock, ctx)
@@ -80,7 +98,12 @@ def copy(obj: Any) -> Any:
 
 
 def synchronized(obj: Any, lock: Any = None, ctx: Any = None) -> Any:
-    """A shared object with a lock; a new RLock by default."""
+    """A shared object with a lock; a new RLock by default.
+
+    One that has no lock yet: what RawValue, RawArray or copy() made. Raises TypeError for
+    anything else, AssertionError for what has one. A lock that is not a Lock or RLock of ours
+    is taken around each access, reading too, and what it guards is not fenced.
+    """
     assert not isinstance(obj, _mp.SynchronizedBase), "object already synchronized"
     if not isinstance(obj, View):
         raise TypeError(
@@ -570,7 +593,12 @@ class SynchronizedBase(_mp.SynchronizedBase):  # type: ignore[misc]  # see _mp
 
 
 class _Atomic:
-    """What CPython's do not have; ``ScalarView`` and ``ArrayView`` say what it does."""
+    """What CPython's do not have; ``ScalarView`` and ``ArrayView`` say what it does.
+
+    All take the arguments of those (an array's the index first), wait while another holder
+    has the lock, and raise TypeError unless the elements are numbers (``exchange`` and
+    ``compare_exchange`` take any simple type).
+    """
 
     _safe: Any
 
