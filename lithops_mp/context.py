@@ -44,97 +44,103 @@ class LithopsContext(_mp.BaseContext):
     Process = process.Process
 
     def Lock(self) -> Any:
-        """A non-recursive lock."""
+        """A lock, handed over in the order of asking; see ``synchronize.Lock``."""
         from .synchronize import Lock
 
         return Lock(ctx=self.get_context())
 
     def RLock(self) -> Any:
-        """A recursive lock."""
+        """A lock that its holder may acquire again; see ``synchronize.RLock``."""
         from .synchronize import RLock
 
         return RLock(ctx=self.get_context())
 
     def Condition(self, lock: Any = None) -> Any:
-        """A condition variable."""
+        """A condition variable, of a new RLock by default; see ``synchronize.Condition``."""
         from .synchronize import Condition
 
         return Condition(lock, ctx=self.get_context())
 
     def Semaphore(self, value: int = 1) -> Any:
-        """A semaphore."""
+        """A counter of ``value`` units to be taken; see ``synchronize.Semaphore``."""
         from .synchronize import Semaphore
 
         return Semaphore(value, ctx=self.get_context())
 
     def BoundedSemaphore(self, value: int = 1) -> Any:
-        """A bounded semaphore."""
+        """One that never exceeds ``value``; see ``synchronize.BoundedSemaphore``."""
         from .synchronize import BoundedSemaphore
 
         return BoundedSemaphore(value, ctx=self.get_context())
 
     def Event(self) -> Any:
-        """An event."""
+        """A flag to wait for, which is down; see ``synchronize.Event``."""
         from .synchronize import Event
 
         return Event(ctx=self.get_context())
 
     def Barrier(self, parties: int, action: Any = None, timeout: float | None = None) -> Any:
-        """A barrier."""
+        """A meeting point for ``parties`` threads or processes; see ``synchronize.Barrier``."""
         from .synchronize import Barrier
 
         return Barrier(parties, action, timeout, ctx=self.get_context())
 
     def Queue(self, maxsize: int = 0, *, redeliver: bool = False) -> Any:
-        """A queue; with ``redeliver`` what a process took and died with is given out again."""
+        """A queue; with ``redeliver`` what a process took and died with is given out again.
+
+        ``maxsize`` 0 is no bound; see ``queues.Queue``.
+        """
         from .queues import Queue
 
         return Queue(maxsize, ctx=self.get_context(), redeliver=redeliver)
 
     def JoinableQueue(self, maxsize: int = 0, *, redeliver: bool = False) -> Any:
-        """A queue whose tasks can be waited for."""
+        """A queue whose tasks can be waited for (``join``); see ``queues.JoinableQueue``."""
         from .queues import JoinableQueue
 
         return JoinableQueue(maxsize, ctx=self.get_context(), redeliver=redeliver)
 
     def SimpleQueue(self) -> Any:
-        """A simple queue."""
+        """A queue without bound and time-outs; see ``queues.SimpleQueue``."""
         from .queues import SimpleQueue
 
         return SimpleQueue(ctx=self.get_context())
 
     def Pipe(self, duplex: bool = True) -> Any:
-        """The two ends of a pipe."""
+        """The two ends of a pipe; if not ``duplex`` the first one only receives.
+
+        See ``connection.Connection``.
+        """
         from .connection import Pipe
 
         return Pipe(duplex)
 
     def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:
-        """A shared value without a lock."""
+        """A shared ctypes value without a lock; see ``sharedctypes.RawValue``."""
         from .sharedctypes import RawValue
 
         return RawValue(typecode_or_type, *args)
 
     def RawArray(self, typecode_or_type: Any, size_or_initializer: Any) -> Any:
-        """A shared array without a lock."""
+        """A shared ctypes array without a lock; see ``sharedctypes.RawArray``."""
         from .sharedctypes import RawArray
 
         return RawArray(typecode_or_type, size_or_initializer)
 
     def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:
-        """A shared value."""
+        """A shared ctypes value with a lock, a new RLock by default; see ``sharedctypes.Value``."""
         from .sharedctypes import Value
 
         return Value(typecode_or_type, *args, lock=lock, ctx=self.get_context())
 
     def Array(self, typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True) -> Any:
-        """A shared array."""
+        """A shared ctypes array with a lock, a new RLock by default; see ``sharedctypes.Array``."""
         from .sharedctypes import Array
 
         return Array(typecode_or_type, size_or_initializer, lock=lock, ctx=self.get_context())
 
     def Manager(self) -> Any:
-        """A manager of shared dicts, lists and so on; started."""
+        """A manager of shared dicts, lists and so on, started; see ``managers.SyncManager``."""
         from .managers import SyncManager
 
         manager = SyncManager(ctx=self.get_context())
@@ -148,7 +154,7 @@ class LithopsContext(_mp.BaseContext):
         initargs: Any = (),
         maxtasksperchild: int | None = None,
     ) -> Any:
-        """A pool of workers."""
+        """A pool of workers, which start when there are tasks; see ``pool.Pool``."""
         from .pool import Pool
 
         return Pool(processes, initializer, initargs, maxtasksperchild, context=self.get_context())

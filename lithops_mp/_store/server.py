@@ -85,6 +85,7 @@ class EmbeddedServer:
 
     @property
     def guard_pid(self) -> int:
+        """The process that ends the server when its program has ended (``_guard``)."""
         return self._guard.pid
 
     def stop(self) -> None:
