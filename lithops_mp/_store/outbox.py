@@ -54,7 +54,7 @@ class Sender(Protocol):
 
 
 class Reader(Protocol):
-    """Somebody who takes more messages than he uses at once."""
+    """What takes more messages at once than it uses: a queue's or a pipe's end."""
 
     @property
     def holds(self) -> bool:

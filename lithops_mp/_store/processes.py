@@ -200,7 +200,7 @@ def forget(client: Client, uid: str, *more: Words) -> None:
 def stop_functions(client: Client, program: str) -> list[str]:
     """A program is over: end its idle functions, take no new ones.
 
-    Returns the lists by which they hear of it; who is killed does not empty his.
+    Returns the lists by which they hear of it; a function that is killed does not empty its own.
     """
     finish(client, program, 0, "")
     told = []

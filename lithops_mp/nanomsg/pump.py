@@ -109,7 +109,7 @@ class Pump:
                             flying = set(streams)
                 except ServerUnavailable:
                     flying = set()
-                    time.sleep(1)  # who needs it hears of it from his own call
+                    time.sleep(1)  # who needs it hears of it in a call of its own
                     continue
                 extra = [fd for line in lines for fd in self._descriptors(line)]
                 left = self.time - time.monotonic() if self.time else BLOCK_LIMIT

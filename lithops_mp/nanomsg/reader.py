@@ -260,7 +260,7 @@ class Reader:
         if borrowed:
             self.borrowed[sender, number] = frame
         if place == FIRST | LAST:
-            # Whoever gets a buffer may write to it, as he may where it came by itself.
+            # Whoever receives a buffer may write to it, as with one that came by itself.
             whole = body if kind == messages.PICKLE else bytearray(body)
             self.messages.append(Message(sender, number, kind, whole))
         else:

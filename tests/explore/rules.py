@@ -222,7 +222,7 @@ class MemRules(SemRules):
         for place, (region, _) in enumerate(self.regions):
             if not state.hash(region):
                 return "the region is gone"
-            # Who overwrites what he has not seen changes it, and does not add to it.
+            # Whoever overwrites an unseen value raises the version, but not the number.
             number, version = self.number(state, place), self.version(state, place)
             if number != version - 1:
                 return f"lost update: {number} after {version - 1} changes (I14)"

@@ -452,7 +452,7 @@ def test_barrier_interrupted_anywhere_keeps_nobody(
 
     def check(barrier: Any, interrupted: str) -> None:
         barrier.over.set()
-        # Either we had come, and the other one knows how that ended; or he waits for us.
+        # Either we had come, and the other one knows how that ended; or it waits for us.
         eventually(lambda: barrier.said or evidence.line(barrier), "an end, or a place in line")
         if interrupted and evidence.line(barrier):
             assert barrier.wait() == 1
