@@ -23,8 +23,8 @@ MOST = 256
 # A quick consumer comes back within so many seconds.
 QUICK = 0.01
 
-# Who had to wait for a message sends the wait along with so many gets, or until it had
-# to wait again.
+# After a get that had to wait, so many more that find a message at once still listen for it
+# in the same round trip; one that has to wait begins the count again.
 PATIENT = 8
 
 # Messages that were taken so many seconds ago are not believed any more: this process

@@ -1,7 +1,7 @@
 """Functions: all that is asked of Lithops.
 
-No other module imports it, and this one late, since that takes a while. A function
-runs ``worker.host``, here or anywhere; which process it begins with, and how it finds
+Only this module imports Lithops, and not before it is needed, since that takes a while.
+A function runs ``worker.host``, here or anywhere; which process it begins with, and how it finds
 the server, is in the bytes that it is given.
 """
 

@@ -3,8 +3,8 @@
 One listener thread per parent reads the parent's inbox and serves all its
 children: it notes that they started, writes their output to this program's
 file descriptors, and closes the write end of their sentinel when they end. The
-message about the end is a hint; every few seconds it asks the records, which
-also shows functions that died and launches that failed.
+message about the end may be lost. So every few seconds the thread asks for the
+children's records, which also shows functions that died and launches that failed.
 
 The other way goes Ctrl-C, which this program's terminal sends to it alone.
 """
@@ -29,7 +29,7 @@ from .errors import ServerUnavailable
 if TYPE_CHECKING:
     from .popen_lithops import Popen
 
-# How often the records of children are asked, besides what the inbox tells.
+# Seconds between two looks at the records of children, besides what the inbox tells.
 SAFETY = 2.0
 
 # Seconds an idle function may take to claim the process it was handed before

@@ -48,7 +48,7 @@ WINDOW = 16 * PAGE
 # How long new content waits beside a region for the request that puts it in place.
 STAGE_MS = 60_000
 
-# So many ranges are joined where they touch.
+# When so many ranges were changed, those that touch are joined.
 MANY = 1024
 
 Ranges = list[Any]  # offset, bytes, offset, bytes, ...
@@ -439,7 +439,7 @@ def _flush(client: Client, seq: bytes, lock: SemLock) -> None:
         raise interrupt
 
 
-_seen_to = 0  # the process of which that was said
+_seen_to = 0  # the pid in which the finalizer was registered; a fork needs its own
 
 
 def _see_to_the_end() -> None:

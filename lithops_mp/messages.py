@@ -32,7 +32,8 @@ APART = 32 * 1024
 # Redis refuses strings over 512 MB.
 PIECE = 256 * 1024 * 1024
 
-# What was stored and not put after so many milliseconds never will be.
+# Milliseconds that the bytes of a large message live before it is put: as long as that its
+# process may stand still in between. The put makes them live as long as the object.
 STORED_MS = 300_000
 
 # What numpy and others want a buffer's start to be a multiple of.

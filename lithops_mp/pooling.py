@@ -56,7 +56,7 @@ class Hand(NamedTuple):
     tasks: Sequence[bytes]
 
 
-#: What a worker has that has none.
+#: The hand of a worker that has no tasks.
 EMPTY = Hand(b"%012d" % 0, ())
 
 

@@ -190,11 +190,11 @@ class Phrases:
 
     def __init__(self, sem: SemKeys, client: str) -> None:
         self.client = client
-        #: Of :func:`acquire`; for its seq.
+        #: The request of :func:`acquire`, but for its seq.
         self.acquire = escaped(sem.acquire.given(client).head) + SEQ
-        #: Of :func:`acquire_eager`, whose second step is to listen; for its seq.
+        #: The first one of :func:`acquire_eager`, which listens then; but for its seq.
         self.eager = escaped(sem.eager.given(client).head) + SEQ
-        #: Of :func:`release`; for its seq, and the length and digits of the fence.
+        #: That of :func:`release`, but for its seq, and the length and digits of the fence.
         self.release = escaped(sem.release.given(client).head) + SEQ + b"$%d\r\n%b\r\n"
 
 
@@ -211,8 +211,9 @@ def acquire_on(sem: SemKeys, me: Me, seq: bytes, reply: Any, deadline: float | N
 
     None is no answer: ask.
 
-    Apart, since a lock that is free is had with that answer, and a generator
-    would cost as much again as everything else in Python.
+    It is a function of its own so that ``SemLock`` can make the first request without a
+    generator, which would double the time that Python takes. If the lock is free, that
+    request is all there is.
     """
     try:
         if isinstance(reply, BaseException):

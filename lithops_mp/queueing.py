@@ -76,9 +76,9 @@ class Phrases:
 
     def __init__(self, queue: QueueKeys, target: QueueKeys, client: str) -> None:
         self.client = client
-        #: A get with its wait; for its seq.
+        #: A get that listens for its answer, but for its seq.
         self.eager = escaped(queue.eager.given(client).head) + SEQ + pack(1)
-        #: Put one small message; for the seq, the element's length, the message.
+        #: A put of one small message, but for the seq, the element's length and the message.
         self.put = escaped(target.put.given(client).head) + SEQ + pack(1) + _ELEMENT + pack(b"")
 
 

@@ -226,7 +226,7 @@ def _update(
         order = ">" if type_ is getattr(type_, "__ctype_be__", None) else "<"
         was = access.update(what, kind, order, offset, operand, wanted)
     if was is None:
-        # As the holder, who may have to stand in line to be that.
+        # Under the lock, which may have to be waited for.
         assert region.lock is not None
         with contextlib.nullcontext() if region.held else region.lock:
             was = bytes(region.read(offset, len(operand)))

@@ -20,12 +20,12 @@ from .protocols import Me, Steps, insist
 # Entries or elements that are read at once. Some tenths of a millisecond of the server's
 # time.
 PAGE = 1000
-# No more bytes than as many per entry, unless one alone has them.
+# A page has at most PAGE * ENTRY bytes; a single entry may be larger.
 ENTRY = 1024
 
 # The format of a dict while a batch is entered.
 MERGING = b"dict/1 merging"
-# A batch that its client has laid down is gone then. In ms.
+# Milliseconds after which a batch that was laid down, and not merged, is gone.
 LAID = 60_000
 
 
@@ -192,7 +192,7 @@ def entries(of: Keys, me: Me, page: int) -> Steps:
                     left = int(reply[1])
                     seen += int(reply[2])
                     _enter(found, reply[3:])
-                    # Who is slower than others change, asks for more, until he is not.
+                    # Others may change more than this reads: so it asks for more each time.
                     count *= 2
                 elif word != b"AGAIN":
                     raise fault(reply, of.ref.family)

@@ -28,8 +28,8 @@ EXACT = 1 << 53
 
 _DOUBLE = struct.Struct(">d")
 
-# What a class of Python that derives from one of these has of its own may be any rule;
-# compiled ones keep theirs.
+# A class written in Python that derives from one of these may compare by any rule of its
+# own; compiled ones compare as these do.
 _BASES = (str, bytes, tuple, frozenset, int, float, complex)
 
 

@@ -34,22 +34,22 @@ Reply = list[Any]
 Buffer = bytes | bytearray | memoryview
 T = TypeVar("T")
 
-# A blocked call never asks the server for more than BLOCK_LIMIT at once, so a
+# Seconds. A blocked call never asks the server for more than BLOCK_LIMIT at once, so a
 # connection that is silent for SILENCE is broken (a half-open TCP connection
 # gives no other sign).
 BLOCK_LIMIT = 5.0
+SILENCE = 20.0
 
 # Seconds that a wait listens before it asks again and blocks. Short, since nobody hears of
 # a script that is missing; the next wait is as long as any.
 EAGER = 0.25
 
-# So many of those requests carry a script's text after somebody flushed the scripts, who may
-# do so again: each that is lost costs EAGER.
+# After somebody has flushed the server's scripts, so many requests that are answered by a
+# hint carry the script's text: it may happen again, and each that is lost costs EAGER.
 IN_FULL = 100
 
 # A hint is split at most so often: a message in it may have any byte.
 HINT_WORDS = 3
-SILENCE = 20.0
 
 # How long a lost server is looked for before giving up. A restart or fail-over
 # takes a few seconds; an embedded server never comes back.
