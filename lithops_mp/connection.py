@@ -10,7 +10,7 @@ Addresses are names in Redis, whatever their family: no port is opened and no fi
 made, and they are reached from wherever the server is.
 
 Time-outs are in seconds. Whatever asks the server may raise ObjectExpired (this end of the
-pipe, or a large message, is gone from it) and ServerUnavailable (no answer for 20 s). A
+pipe, or a large message, is gone from it) and ServerUnavailable (no answer for some 20 s). A
 connection that is closed here, or used in the direction it does not have, raises OSError.
 """
 

@@ -13,8 +13,8 @@ served in the order they asked.
   next ``get``, it is.
 
 Time-outs are in seconds. Whatever asks the server may raise ObjectExpired (the queue's state,
-or a large message, is gone) and ServerUnavailable (no answer for 20 s). An unbounded ``put`` of
-a small object asks nothing: if the server is lost, what this process does next says so; if the
+or a large message, is gone) and ServerUnavailable (no answer for some 20 s). An unbounded ``put``
+of a small object asks nothing: if the server is lost, what this process does next says so; if the
 queue is gone, its next ``put``. ``qsize``, ``empty`` and ``full`` are one round trip, and true
 only of the moment of their answer.
 """

@@ -10,9 +10,10 @@ Waiters are served in the order they came. A lock whose holder died goes to the
 next in line, which is told so (``DEAD_OWNER``); a holder that only stood still
 finds out when it releases (``LockLost``).
 
-Time-outs are in seconds. Whatever asks the server may raise ObjectExpired (the object's
-state is gone), VersionMismatch (another version wrote it) and ServerUnavailable (no answer
-for 20 s); it is not said again below.
+Time-outs are in seconds; a negative one counts as 0, what is no number raises TypeError or
+ValueError. Whatever asks the server may raise ObjectExpired (the object's state is gone),
+VersionMismatch (another version wrote it) and ServerUnavailable (no answer for some 20 s).
+None of that is said again below.
 """
 
 from __future__ import annotations
@@ -115,8 +116,8 @@ class SemLock(Handle):
         """Take one unit, in the order of asking. False if not in time.
 
         One round trip, and a wake-up if there was a line; an RLock that this
-        thread holds already needs none. A negative ``timeout`` counts as 0. After a
-        time-out nothing is held and the place in the line is given up.
+        thread holds already needs none. After a time-out nothing is held and the place in
+        the line is given up.
 
         If the last holder of a lock died, warns with OwnerDiedWarning; under the
         policy ``raise`` raises OwnerDied, and nothing is held then. Raises RuntimeError in a
