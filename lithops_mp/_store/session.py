@@ -23,7 +23,7 @@ from typing import Any
 from .. import config
 from ..errors import ServerUnavailable
 from . import families, keeper, keys, processes
-from .client import Client
+from .client import RECONNECT, SILENCE, Client
 from .families import Ref, Step
 from .ledger import Ledger
 from .outbox import Outbox
@@ -447,8 +447,8 @@ def _start() -> Session:
 
         server = EmbeddedServer()
         settings = server.settings
-    connection = settings.connection()
-    check_server(connection, settings)
+    connection = settings.connection(socket_timeout=SILENCE)
+    check_server(connection, settings, RECONNECT)
     connection.disconnect()
     uid = keys.new_id()
     session = _install(settings, uid, uid)

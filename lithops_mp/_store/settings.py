@@ -23,6 +23,7 @@ import logging
 import os
 import re
 import socket
+import time
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -598,20 +599,27 @@ _NO_CLUSTER = (
 )
 
 
-def check_server(connection: AbstractConnection, settings: Settings) -> None:
+def check_server(connection: AbstractConnection, settings: Settings, patience: float = 0.0) -> None:
     """Ask a server, in one round trip, whether shared objects are safe with it.
 
-    Raises :class:`ServerUnavailable` when it cannot be reached, refuses us or
-    is too old, and warns when it may evict keys.
+    One that is busy, or not ready yet, is asked again for ``patience`` seconds. Raises
+    :class:`ServerUnavailable` when it cannot be reached, refuses us or is too old, and
+    warns when it may evict keys.
     """
     import redis
 
-    try:
-        connection.connect()
-        connection.send_command("INFO")
-        info = _parse_info(connection.read_response())
-    except (redis.RedisError, OSError) as exc:
-        raise translate(exc, settings) from None
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            connection.connect()
+            connection.send_command("INFO")
+            info = _parse_info(connection.read_response())
+            break
+        except (redis.RedisError, OSError) as exc:
+            if _refusal(exc, str(exc)) not in _PASSING or time.monotonic() > deadline:
+                raise translate(exc, settings) from None
+        connection.disconnect()
+        time.sleep(0.1)
     version = info.get("redis_version", "")
     if not _recent(version):
         connection.disconnect()
@@ -666,9 +674,14 @@ _REFUSALS = {
     "data to disk. Its log says why.",
     "BUSY": "The Redis server at {0} (from {1}) runs a script that does not come to an end, and "
     "answers nobody meanwhile. Its 'SCRIPT KILL' may end it.",
+    "NOREPLICAS": "The Redis server at {0} (from {1}) refuses to write because too few replicas "
+    "follow it (see its min-replicas-to-write setting).",
     "DENIED": "The Redis server at {0} (from {1}) is in protected mode: it has no password and "
     "serves only its own machine. Give it a password.",
 }
+
+#: Those that pass by themselves.
+_PASSING = ("LOADING", "MASTERDOWN", "BUSY")
 
 
 def translate(exc: BaseException, settings: Settings) -> Exception:
@@ -700,9 +713,10 @@ def translate(exc: BaseException, settings: Settings) -> Exception:
                 f"program that started it; perhaps that has ended, or something killed the "
                 f"server. To keep state longer, run a server and set {URL_VARIABLE}."
             )
+        tls = " and does it speak TLS" if settings.ssl else ""
         return ServerUnavailable(
             f"The Redis server at {settings.address} does not answer: {reason}. The address "
-            f"comes from {settings.source}. Is the server running and reachable from here?"
+            f"comes from {settings.source}. Is the server running and reachable from here{tls}?"
         )
     return exc if isinstance(exc, Exception) else ServerUnavailable(text)
 
@@ -728,5 +742,7 @@ def _refusal(exc: BaseException, text: str) -> str | None:
         return None
     if isinstance(exc, exceptions.AuthenticationError) or "AUTH <password>" in text:
         return "NOAUTH" if "required" in text else "WRONGPASS"
+    if "can't run this command or subcommand" in text:  # in a script
+        return "NOPERM"
     match = re.match(r"-?([A-Z]+)\b", text)
     return match[1] if match and match[1] in _REFUSALS else None

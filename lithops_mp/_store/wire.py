@@ -34,10 +34,14 @@ ROOM = 16384
 
 
 class Busy(ConnectionError):
-    """The server has run a script for seconds, nobody knows whose, and refuses all else.
+    """The server cannot do it now: nothing was carried out, and the connection is sound.
 
-    It goes on as if nothing had been: nothing was carried out.
+    It has run a script for seconds, nobody knows whose; or a failover is under way, which
+    ends blocked calls, too.
     """
+
+
+_BUSY = ("BUSY ", "UNBLOCKED ", "NOREPLICAS ", "MASTERDOWN ")
 
 
 def _timeval(seconds: float) -> bytes:
@@ -46,7 +50,7 @@ def _timeval(seconds: float) -> bytes:
 
 def _meant(text: str, parse: Callable[[str], Exception]) -> Exception:
     """The exception that an error reply stands for."""
-    return Busy(text) if text.startswith("BUSY ") else parse(text)
+    return Busy(text) if text.startswith(_BUSY) else parse(text)
 
 
 # What a socket raises was raised in one of these, or by C below them.
@@ -92,7 +96,7 @@ class Wire:
             if self._first is not None:
                 self._say_first(self._first)
         except exceptions.ResponseError as error:
-            if str(error).startswith("BUSY "):  # it chooses no database either
+            if str(error).startswith(_BUSY):  # it chooses no database either
                 raise Busy(str(error)) from None
             raise
         sock = self._connection._sock
@@ -115,7 +119,7 @@ class Wire:
             try:
                 self._connection.read_response()
             except exceptions.ResponseError as error:
-                if str(error).startswith("BUSY "):
+                if str(error).startswith(_BUSY):
                     raise
         packets.clear()
 

@@ -13,7 +13,7 @@ local function give_up(state, waiters, kind, value, fence, mine, answer)
              'fence', next_fence, mine, answer)
   local hint = number .. '\31ACQUIRED\31' .. next_fence
   if listens == '~' then
-    redis.call('PUBLISH', 'lmp:' .. to, hint)
+    redis.pcall('PUBLISH', 'lmp:' .. to, hint)
   else
     local mailbox = state .. ':m:' .. to
     redis.call('RPUSH', mailbox, hint)

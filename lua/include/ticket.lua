@@ -18,11 +18,12 @@ local function place_of(line, ticket, asks)
 end
 -- Tell a ticket's client what the state already says. Only a hint: it may be
 -- lost, and it is dropped if nobody fetches it for a minute. A client that listens
--- stands in line as "~" and its ticket: it needs no mailbox.
+-- stands in line as "~" and its ticket: it needs no mailbox. A user who may not
+-- publish goes without (pcall): half a script must not be all that is carried out.
 local function post(state, ticket, reply)
   if string.byte(ticket) == 126 then
     local words = table.concat(reply, SEP)
-    return redis.call('PUBLISH', 'lmp:' .. client_of(ticket), seq_of(ticket) .. SEP .. words)
+    return redis.pcall('PUBLISH', 'lmp:' .. client_of(ticket), seq_of(ticket) .. SEP .. words)
   end
   local mailbox = state .. ':m:' .. client_of(ticket)
   redis.call('RPUSH', mailbox, seq_of(ticket) .. SEP .. table.concat(reply, SEP))

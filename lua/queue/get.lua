@@ -28,7 +28,7 @@ local mine = 't:' .. client
 local s = redis.call('HMGET', state, 'fmt', 'max', 'room', 'held', 'reader', 'eof', 'ttl', mine)
 if s[1] ~= 'queue/1' then
   if block == '2' then
-    redis.call('PUBLISH', 'lmp:' .. client, seq .. '\31ASK')
+    redis.pcall('PUBLISH', 'lmp:' .. client, seq .. '\31ASK')
   end
   return s[1] and {'VERSION', s[1]} or {'GONE'}
 end
@@ -50,7 +50,7 @@ if new and want == '1' and reader == process and max == 0 and (room == 0 or held
     redis.call('HSET', state, mine, seq .. (small and 'I' or 'B') .. element,
                'held', room > 0 and held - size or 0)
     if block == '2' then
-      redis.call('PUBLISH', 'lmp:' .. client, seq .. '\31READY\31' .. element)
+      redis.pcall('PUBLISH', 'lmp:' .. client, seq .. '\31READY\31' .. element)
       return 'ITEMS'
     end
     return {'ITEMS', element}

@@ -47,7 +47,7 @@ if (not last or last < seq) and more == '' and s[5] == '' and string.byte(elemen
     local listens, to, number = string.match(next, '^(~?)([^:]+):(%d+)')
     redis.call('HSET', state, 't:' .. to, number .. 'I' .. element, mine, seq .. 'P')
     if listens == '~' then
-      redis.call('PUBLISH', 'lmp:' .. to, number .. '\31ITEMS\31' .. element)
+      redis.pcall('PUBLISH', 'lmp:' .. to, number .. '\31ITEMS\31' .. element)
     else
       local mailbox = state .. ':m:' .. to
       redis.call('RPUSH', mailbox, number .. '\31ITEMS\31' .. element)

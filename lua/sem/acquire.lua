@@ -22,7 +22,7 @@ local mine = 'r:' .. client
 local s = redis.call('HMGET', state, 'fmt', 'value', 'owner', 'fence', mine, 'ttl')
 if s[1] ~= 'sem/1' then
   if block == '2' then
-    redis.call('PUBLISH', 'lmp:' .. client, seq .. '\31ASK')
+    redis.pcall('PUBLISH', 'lmp:' .. client, seq .. '\31ASK')
   end
   return s[1] and {'VERSION', s[1]} or {'GONE'}
 end
@@ -37,7 +37,7 @@ if new and value ~= '0' and owner == '' then
   redis.call('HSET', state, 'value', value - 1, 'owner', kind == 'sem' and '' or ticket,
              'fence', fence, mine, seq .. '\31ACQUIRED\31' .. fence)
   if block == '2' then
-    redis.call('PUBLISH', 'lmp:' .. client, seq .. '\31FREE\31' .. fence)
+    redis.pcall('PUBLISH', 'lmp:' .. client, seq .. '\31FREE\31' .. fence)
     return 'ACQUIRED'
   end
   return {'ACQUIRED', fence}

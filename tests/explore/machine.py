@@ -53,7 +53,7 @@ end
 
 def kept(source: str) -> str:
     """A script whose hints can all be looked at."""
-    published = "redis.call('PUBLISH', 'lmp:' .. "
+    published = "redis.pcall('PUBLISH', 'lmp:' .. "
     # And a reader may take as long as it takes to explore what it can do.
     source = source.replace("READING_MS = 60000", "READING_MS = 60000000")
     return KEEP + source.replace(published, "hint_kept(state .. ':m:' .. ")

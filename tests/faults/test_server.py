@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import signal
+import socket
 import subprocess
 import threading
 from pathlib import Path
@@ -14,13 +15,22 @@ from typing import Any
 import pytest
 import redis
 from support import fixtures
-from support.programs import Evidence, Log, gone, meanwhile, start
-from support.servers import PATIENCE, Server, eventually
+from support.programs import (
+    Evidence,
+    Log,
+    address_of,
+    gone,
+    meanwhile,
+    program,
+    start,
+    url_of,
+)
+from support.servers import PATIENCE, Server, eventually, free_port
 
 import lithops_mp as mp
 from lithops_mp import listening
 from lithops_mp._store import client as client_module
-from lithops_mp._store import processes, session
+from lithops_mp._store import processes, session, settings, wire
 from lithops_mp._store.client import Client
 from lithops_mp._store.wire import Busy
 from lithops_mp.errors import ObjectExpired, ServerUnavailable
@@ -303,3 +313,120 @@ def test_server_that_stays_busy_is_an_error_in_bounded_time(server: Server) -> N
                 client.plain("PING")
         finally:
             server.command("SCRIPT", "KILL")
+
+
+# -- a failover --
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Has a request been refused for now?"""
+    event, meant = threading.Event(), wire._meant
+
+    def noted(text: str, parse: Any) -> Exception:
+        error = meant(text, parse)
+        if isinstance(error, Busy | redis.ReadOnlyError):
+            event.set()
+        return error
+
+    monkeypatch.setattr(wire, "_meant", noted)
+    return event
+
+
+@pytest.mark.parametrize("what", ["get", "lock", "event"])
+def test_waits_go_on_when_the_master_is_a_replica_for_a_moment(
+    evidence: Evidence, log: Log, refused: threading.Event, what: str
+) -> None:
+    """It ends all blocked calls with an error."""
+    server, queue, lock, event = evidence.server, mp.Queue(), mp.Lock(), mp.Event()
+    go_on = mp.Event()
+    holder = start(log, hold_until_set, lock, go_on)
+    log.wait("holds")
+    wait = {"get": queue.get, "lock": lock.acquire, "event": event.wait}[what]
+    client = session.current().client
+
+    def fail_over() -> None:
+        eventually(lambda: evidence.is_blocked(address_of(client)), "a blocked call")
+        server.command("REPLICAOF", "127.0.0.1", free_port())
+        assert refused.wait(PATIENCE)
+        server.command("REPLICAOF", "NO", "ONE")
+        queue.put("not lost")
+        event.set()
+        go_on.set()
+
+    with meanwhile(fail_over):
+        assert wait() in (True, "not lost")
+    assert holder.join() == 0
+
+
+def hold_until_set(log: Log, lock: Any, event: Any) -> None:
+    with lock:
+        log("holds")
+        event.wait()
+
+
+def test_too_few_replicas_are_waited_for(evidence: Evidence, refused: threading.Event) -> None:
+    lock = mp.Lock()
+    evidence.server.command("CONFIG", "SET", "min-replicas-to-write", 1)
+
+    def allow() -> None:
+        assert refused.wait(PATIENCE)
+        evidence.server.command("CONFIG", "SET", "min-replicas-to-write", 0)
+
+    with meanwhile(allow):
+        assert lock.acquire()
+    lock.release()
+
+
+# -- at the start --
+
+
+def test_a_program_that_starts_meanwhile_waits_too(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused, refusal = threading.Event(), settings._refusal
+
+    def noted(error: BaseException, text: str) -> str | None:
+        refused.set()
+        return refusal(error, text)
+
+    def endless() -> None:
+        with pytest.raises(redis.ResponseError, match="SCRIPT KILL"):
+            server.command("EVAL", "while true do end", 0)
+
+    def let_go() -> None:
+        assert refused.wait(PATIENCE)
+        server.command("SCRIPT", "KILL")
+
+    server.command("CONFIG", "SET", "lua-time-limit", 1)
+    monkeypatch.setattr(settings, "_refusal", noted)
+    with meanwhile(endless):
+        eventually(lambda: refuses(server), "a refusal")
+        with meanwhile(let_go), program(url_of(server.settings)):
+            assert mp.Lock().acquire()
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+def test_a_program_does_not_wait_for_ever_for_a_server_that_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    monkeypatch.setattr(session, "SILENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
+        says = "does it speak TLS" if scheme == "rediss" else "reachable from here"
+        with pytest.raises(ServerUnavailable, match=says), program(url):
+            pass
+
+
+def test_a_user_who_may_not_publish_waits_for_mailboxes(server: Server) -> None:
+    """Nothing is carried out by half for want of a hint."""
+    server.command("ACL", "SETUSER", "mute", "on", ">secret", "~*", "&*", "+@all", "-publish")
+    url = f"redis://mute:secret@127.0.0.1:{server.settings.port}"
+    with program(url):
+        barrier, queue = mp.Barrier(2), mp.Queue()
+        places: list[int] = []
+        with meanwhile(lambda: places.append(barrier.wait())):
+            places.append(barrier.wait())
+        assert sorted(places) == [0, 1]
+        with meanwhile(lambda: queue.put(1)):
+            assert queue.get() == 1
