@@ -56,6 +56,11 @@ class Message(NamedTuple):
     kind: int
     parts: Sequence[Buffer]
 
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return sum(memoryview(part).nbytes for part in self.parts)
+
 
 def dumps(obj: object) -> Message:
     """Encode an object."""
@@ -88,12 +93,11 @@ def inline(message: Message) -> bytes | None:
 
 def store(client: Client, ref: Ref, message: Message, name: str = "") -> bytes:
     """Store a large message, here and now, so its buffers may change; its element."""
-    size = sum(memoryview(part).nbytes for part in message.parts)
     name = name or keys.new_id()
     pieces = _cut(message.parts)
     for number, piece in enumerate(pieces):
         client.store(keys.blob(ref.ident, name, number), piece, STORED_MS)
-    return b"%c%d:%d:%b" % (message.kind, size, len(pieces), name.encode())
+    return b"%c%d:%d:%b" % (message.kind, message.size, len(pieces), name.encode())
 
 
 def unpack(client: Client, ref: Ref, element: bytes) -> tuple[int, Buffer]:
@@ -111,8 +115,9 @@ def unpack(client: Client, ref: Ref, element: bytes) -> tuple[int, Buffer]:
         piece = view[number * PIECE : (number + 1) * PIECE]
         if not client.fetch(keys.blob(ref.ident, name.decode(), number), piece):
             raise ObjectExpired(
-                f"a message of {int(size)} bytes is gone from Redis: it was evicted, or expired "
-                "while nobody used its queue or pipe"
+                f"a message of {int(size)} bytes is gone from Redis: it was evicted, or nobody "
+                "used what it belongs to for REDIS_EXPIRY_TIME seconds, or whoever sent it stood "
+                "still for minutes in the middle of it"
             )
     return kind, body
 

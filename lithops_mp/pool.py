@@ -185,10 +185,6 @@ class Tasks:
             ((function, args),) = args
         name, data = self._name(job, function)
         message = messages.dumps((args, kwds) if name else (data, args, kwds))
-        element = messages.inline(message)
-        if element is None:
-            element = messages.store(self._session._client, self.shop.ref, message)
-        element = task_of(job, i, call, name, element)
         with self._lock:
             while self._is_crowded() and not (self._stopped or self.broken):
                 self._room.wait()
@@ -196,9 +192,17 @@ class Tasks:
                 raise self.broken
             if self._stopped:
                 return
-            self.outstanding[job, i] = Sent(len(element), function, time.time())
-            self._bytes += len(element)
-        self._session.outbox.put(self, element)
+            self.outstanding[job, i] = Sent(message.size, function, time.time())
+            self._bytes += message.size
+        try:
+            # Only now: what is stored lives for minutes, unless it is sent then.
+            element = messages.inline(message) or messages.store(
+                self._session._client, self.shop.ref, message
+            )
+        except BaseException:
+            self.settle(job, i)
+            raise
+        self._session.outbox.put(self, task_of(job, i, call, name, element))
         if self.crew.count < self.crew.size:
             self.crew.look()
 

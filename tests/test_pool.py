@@ -174,6 +174,29 @@ def test_an_endless_iterable_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPa
     assert max(ahead) <= 20
 
 
+def test_large_arguments_wait_for_room_in_the_program(
+    monkeypatch: pytest.MonkeyPatch, evidence: Evidence
+) -> None:
+    """In Redis they would count against its memory, and expire before their turn comes."""
+    size, event = 1_000_000, mp.Event()
+    monkeypatch.setattr(pool_module, "AHEAD_BYTES", 2 * size)
+    with mp.Pool(1) as found:
+        lengths = found.map_async(len_after, [(event, bytes(size))] * 8, 1)
+        eventually(lambda: len(found._inqueue.outstanding) == 2, "what there is room for")
+        eventually(lambda: bool(found._inqueue._room._waiters), "that the next one waits")
+        name = f"{{{found._inqueue.shop.ref.ident}}}:b:"
+        assert sum(name in key for key in evidence.object_keys()) == 1 + 2  # and the function
+        event.set()
+        assert lengths.get() == [size] * 8
+    found.join()
+
+
+def len_after(what: tuple[Any, bytes]) -> int:
+    event, data = what
+    event.wait()
+    return len(data)
+
+
 def test_exceptions_bring_their_traceback(pool: Pool) -> None:
     with pytest.raises(LookupError, match="what") as caught:
         pool.apply(fail, ("what",))

@@ -17,7 +17,7 @@ ROOT = PACKAGE.name
 
 #: Low to high; a module may import from lower layers only.
 LAYERS = [
-    {"_version", "errors", "config", "alias"},
+    {"_version", "errors", "config", "alias", "arguments"},
     {"_store"},
     {"protocols", "reduction", "util", "dummy", "handle"},
     {"queueing", "pooling", "messages", "memory", "storing"},

@@ -23,7 +23,7 @@ SCRIPTS = {
 SLOT = re.compile(r"\b(KEYS|ARGV)\[(\d+)\]")
 INDEX = re.compile(r"\b(?:KEYS|ARGV)\b")
 #: A word in quotes that is not the name of a command.
-QUOTED = re.compile(r"(?<!redis\.call\()'([A-Z][A-Z_]+)'")
+QUOTED = re.compile(r"(?<!redis\.call\()(?<!redis\.pcall\()'([A-Z][A-Z_]+)'")
 #: Options of commands, hints that are no replies, and what a get tells a put.
 NO_REPLIES = {"MAXLEN", "WITHSCORES", "LIMIT", "REPLACE", "COUNT", "RANK", "BEFORE"}
 NO_REPLIES |= {"ASK", "FREE", "READY"}
