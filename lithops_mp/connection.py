@@ -229,7 +229,11 @@ class _Post:
         self._family = family
         self._last_accepted: Any = None
         while True:
-            self._address = _choose(family) if address is None or _any_port(address) else address
+            self._address = address
+            if address is None:
+                self._address = _choose(family)
+            elif _any_port(address):
+                self._address = _choose(family, address[0])
             self._owner = f"{session.uid} {session.new_id()}"
             if session.bind(_ref(family, self._address), queueing.fields(), self._owner):
                 break
@@ -263,9 +267,9 @@ def _any_port(address: Any) -> bool:
     return isinstance(address, tuple) and len(address) > 1 and address[1] == 0
 
 
-def _choose(family: str) -> Any:
+def _choose(family: str, host: str = "localhost") -> Any:
     if family == "AF_INET":
-        return "localhost", random.randrange(49152, 65536)
+        return host, random.randrange(49152, 65536)
     return f"/lithops_mp/{keys.new_id()}" if family == "AF_UNIX" else f"listener-{keys.new_id()}"
 
 
@@ -306,6 +310,15 @@ class Listener(_mp.Listener):
         self._listener: _Post | None = _Post(address, _family_of(address, family))
         self._authkey = authkey
 
+    def accept(self) -> Any:
+        """The next client's connection. Raises AuthenticationError if its key is another one,
+        EOFError if it hangs up before the keys are compared, OSError after ``close``.
+        """
+        try:
+            return super().accept()
+        except BrokenPipeError:
+            raise EOFError("the client hung up before the keys were compared") from None
+
 
 def Client(address: Any, family: str | None = None, authkey: bytes | None = None) -> Connection:
     """A connection to whoever listens at an address; waits to be accepted for ``authkey`` only.
@@ -318,6 +331,8 @@ def Client(address: Any, family: str | None = None, authkey: bytes | None = None
     """
     if authkey is not None and not isinstance(authkey, bytes):
         raise TypeError("authkey should be a byte string")
+    if address is None:
+        raise ValueError("a client needs the address of a listener, not None")
     connection = _connect(address, _family_of(address, family))
     if authkey is not None:
         try:

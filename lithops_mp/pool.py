@@ -499,6 +499,12 @@ class Pool(_mp.Pool):
             from .context import _default_context
 
             context = _default_context.get_context()
+        if (own := type(self).Process) is not Pool.Process:
+            # As one makes daemons of workers, or no daemons. What CPython would give it to run
+            # is of no use to a worker of ours.
+            self.Process = lambda ctx, *args, **kwds: own(  # type: ignore[method-assign]
+                ctx, target=work, args=kwds["args"][0].crew.terms()
+            )
         size = Functions.mine().most() if processes is None else count(processes)
         super().__init__(
             size,

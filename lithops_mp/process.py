@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from multiprocessing import process as _mp
 from multiprocessing import util
+from multiprocessing.process import ORIGINAL_DIR as ORIGINAL_DIR  # type: ignore[attr-defined]
 from multiprocessing.process import (  # type: ignore[attr-defined]
     AuthenticationString,
     BaseProcess,

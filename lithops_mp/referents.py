@@ -26,7 +26,9 @@ class Acquirer:
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         exclusive = self.lock._semlock.kind != synchronize.SEMAPHORE
-        if exclusive and timeout == -1:
+        if exclusive and timeout is not None and timeout < 0:
+            if timeout != -1:
+                raise ValueError("timeout value must be a non-negative number")
             timeout = None
         if not blocking and timeout is not None:
             raise ValueError("can't specify a timeout for a non-blocking call")

@@ -129,18 +129,27 @@ def _lock(lock: Any, ctx: Any) -> Any:
 
 
 def _value(typecode_or_type: Any, args: Any, lock: Any) -> View:
-    type_ = typecode_to_type.get(typecode_or_type, typecode_or_type)
-    _refuse_addresses(type_)
+    type_ = _type_of(typecode_or_type)
     return _new(type_, bytes(type_(*args)), lock)
 
 
 def _array(typecode_or_type: Any, size_or_initializer: Any, lock: Any) -> View:
-    type_ = typecode_to_type.get(typecode_or_type, typecode_or_type)
-    _refuse_addresses(type_)
+    type_ = _type_of(typecode_or_type)
     if isinstance(size_or_initializer, int):
         return _new(type_ * size_or_initializer, b"", lock)
     length = len(size_or_initializer)
+    if not hasattr(size_or_initializer, "__getitem__"):  # a set, keys of a dict
+        size_or_initializer = list(size_or_initializer)
     return _new(type_ * length, _packed_all(type_, length, size_or_initializer), lock)
+
+
+def _type_of(typecode_or_type: Any) -> Any:
+    type_ = typecode_to_type.get(typecode_or_type, typecode_or_type)
+    if not isinstance(type_, type):
+        codes = ", ".join(typecode_to_type)
+        raise TypeError(f"{type_!r} is neither a type code ({codes}) nor a ctypes type")
+    _refuse_addresses(type_)
+    return type_
 
 
 def _new(type_: Any, data: Buffer, lock: Any = None) -> View:
@@ -275,6 +284,9 @@ class View:
         """The same object, in another way."""
         return type(self)(self._b_type_, access, self._b_offset_)
 
+    def __bytes__(self) -> bytes:
+        return bytes(self._b_read_())
+
     def __reduce__(self) -> Any:
         return _arrived, (_described(self._b_type_), self._b_access_.region, self._b_offset_)
 
@@ -341,6 +353,14 @@ class ArrayView(View):
 
     def __len__(self) -> int:
         return int(self._b_type_._length_)
+
+    @property
+    def _length_(self) -> int:
+        return len(self)
+
+    @property
+    def _type_(self) -> Any:
+        return self._element
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         """For numpy, a copy of the elements' type. Unless it is of another one it is read-only.
@@ -491,7 +511,7 @@ class RecordView(View):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in _fields(self._b_type_):  # as ctypes, whose objects have a __dict__
-            self.__dict__[name] = value
+            super().__setattr__(name, value)
         else:
             self._b_set_(name, value)
 
@@ -529,8 +549,14 @@ def _record(type_: Any) -> Any:
     """The class of a structure's views."""
     found = _classes.get(type_)
     if found is None:
+        members = {}
+        for base in reversed(type_.__mro__):
+            if not base.__module__.lstrip("_").startswith("ctypes"):
+                members.update(vars(base))
+        # Methods, properties and constants. Python's own hooks would meet no ctypes object.
+        own = {name: member for name, member in members.items() if not name.startswith("__")}
         fields = {name: _field(name) for name in _fields(type_)}
-        found = _classes[type_] = type(type_.__name__ + "View", (RecordView,), fields)
+        found = _classes[type_] = type(type_.__name__ + "View", (RecordView,), own | fields)
     return found
 
 

@@ -668,7 +668,8 @@ class Barrier(threading.Barrier):
             status = "broken" if self.broken else f"waiters={self.n_waiting}/{self.parties}"
         except Exception:
             status = "unknown"
-        return f"<{type(self).__qualname__} at {id(self):#x}: {status}>"
+        name = f"{type(self).__module__}.{type(self).__qualname__}"
+        return f"<{name} at {id(self):#x}: {status}>"
 
     def reset(self) -> None:
         """Back to the empty state; whoever is waiting gets BrokenBarrierError."""

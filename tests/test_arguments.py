@@ -1,8 +1,10 @@
-"""Numbers as callers give them: bools and numpy's are numbers, what is none is refused."""
+"""What programs written for CPython give and find: numbers, time-outs, names, attributes."""
 
 from __future__ import annotations
 
+import ctypes
 import math
+import multiprocessing
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +13,8 @@ import pytest
 from support import fixtures
 
 import lithops_mp as mp
-from lithops_mp.connection import wait
+from lithops_mp import dummy, pool, process, util
+from lithops_mp.connection import Client, Listener, wait
 
 server = fixtures.server()
 evidence = fixtures.evidence(autouse=True)
@@ -65,12 +68,12 @@ def test_a_time_out_that_is_no_number_of_seconds(timeout: Any) -> None:
     held, full, condition = mp.Semaphore(0), mp.Queue(1), mp.Condition()
     full.put(1)
     reader, writer = mp.Pipe()
-    process = mp.Process(target=reader.recv)
-    process.start()
+    child = mp.Process(target=reader.recv)
+    child.start()
     with condition:
         for use in (
             *(held.acquire, mp.Queue().get, mp.Event().wait, condition.wait, mp.Barrier(2).wait),
-            *(writer.poll, process.join, lambda timeout: full.put(2, timeout=timeout)),
+            *(writer.poll, child.join, lambda timeout: full.put(2, timeout=timeout)),
             lambda timeout: wait([writer], timeout),
         ):
             with pytest.raises(
@@ -78,4 +81,98 @@ def test_a_time_out_that_is_no_number_of_seconds(timeout: Any) -> None:
             ):
                 use(timeout=timeout)
     writer.send(None)
-    process.join()
+    child.join()
+
+
+# -- what programs find on CPython's objects --
+
+
+class Point(ctypes.Structure):
+    _fields_ = [("x", ctypes.c_int), ("y", ctypes.c_int)]
+    DIMENSIONS = 2
+
+    def sum(self) -> int:
+        return int(self.x + self.y)
+
+    @property
+    def first(self) -> int:
+        return int(self.x)
+
+    @first.setter
+    def first(self, value: int) -> None:
+        self.x = value
+
+
+@pytest.mark.parametrize("module", [multiprocessing, mp], ids=["CPython", "ours"])
+def test_a_structure_keeps_its_methods(module: Any) -> None:
+    for point in module.RawValue(Point, 1, 2), module.Value(Point, 1, 2).get_obj():
+        assert (point.sum(), point.DIMENSIONS, point.first) == (3, 2, 1)
+        point.first = 5
+        assert (point.x, point.sum(), point._fields_[0][0]) == (5, 7, "x")
+
+
+@pytest.mark.parametrize("module", [multiprocessing, mp], ids=["CPython", "ours"])
+def test_an_array_as_bytes_and_from_a_set(module: Any) -> None:
+    array = module.RawArray("h", [1, 300])
+    assert bytes(array) == b"\x01\x00\x2c\x01"
+    assert (array._length_, array._type_) == (2, ctypes.c_short)
+    assert bytes(module.RawValue("h", 300)) == b"\x2c\x01"
+    assert list(module.Array("h", {7})) == [7]
+    assert list(module.RawArray("h", {7: 8}.keys())) == [7]
+
+
+@pytest.mark.parametrize("what", ["zz", 5, None])
+def test_a_type_that_is_none(what: Any) -> None:
+    for make in mp.Value, mp.RawValue:
+        with pytest.raises(TypeError, match=r"neither a type code .* nor a ctypes type"):
+            make(what)
+
+
+def test_a_pool_whose_subclass_makes_its_workers() -> None:
+    class NoDaemon(mp.Process):
+        @property
+        def daemon(self) -> bool:
+            return False
+
+        @daemon.setter
+        def daemon(self, value: bool) -> None:
+            pass
+
+    class Nesting(pool.Pool):
+        @staticmethod
+        def Process(ctx: Any, *args: Any, **kwds: Any) -> Any:
+            return NoDaemon(*args, **kwds)
+
+    def inner(number: int) -> int:
+        with mp.Pool(1) as nested:
+            return int(nested.apply(abs, (number,)))
+
+    with Nesting(1) as outer:
+        assert outer.map(inner, [-1, -2]) == [1, 2]
+
+
+def test_names_beside_all() -> None:
+    assert dummy.Value("i", 3).value == 3
+    assert util.MAXFD
+    assert process.ORIGINAL_DIR
+    with pytest.raises(AttributeError):
+        _ = util.nothing
+
+
+def test_a_listener_keeps_the_host_it_was_given() -> None:
+    with Listener(("127.0.0.1", 0)) as listener:
+        assert listener.address[0] == "127.0.0.1"
+
+
+def test_a_client_that_hangs_up_before_the_keys_are_compared() -> None:
+    with Listener(authkey=b"key") as listener:
+        Client(listener.address).close()
+        with pytest.raises(EOFError):
+            listener.accept()
+    with pytest.raises(ValueError, match="needs the address"):
+        Client(None)
+
+
+def test_a_managers_lock_takes_no_negative_time() -> None:
+    with pytest.raises(ValueError, match="non-negative"):
+        mp.Manager().Lock().acquire(True, -5)
