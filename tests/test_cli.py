@@ -42,6 +42,15 @@ def test_demo_says_who_did_what_and_that_it_is_right(tmp_path: Path) -> None:
     assert sum(int(tokens) for _, tokens in rows) == cli.TOKENS
 
 
+def test_whatever_is_wrong_in_the_demo_is_its_exit_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verdict = cli._Report.verdict
+    monkeypatch.setattr(cli._Report, "verdict", lambda report, right: verdict(report, not right))
+    assert cli.demo(1) == 1
+    assert "WRONG" in capsys.readouterr().out
+
+
 def test_bench_is_a_part_of_the_command(tmp_path: Path) -> None:
     words = ("bench", "--tiny", "--only", "lock", "--json", "result.json", "--html", "page.html")
     done = run(tmp_path, "-m", "lithops_mp.cli", *words)
