@@ -233,6 +233,7 @@ class Crew:
             why = next(filter(None, reversed(self._failures.values())), None)
             self._tasks.fail(
                 why
+                or self._tasks.trouble()
                 or WorkerLost(
                     f"{FAILURES} workers of this pool in a row ended before they could begin; "
                     "what they wrote to stderr may say why"

@@ -285,6 +285,14 @@ class Tasks:
         self.results.add([(job, i, (False, error)) for job, i in lost])
         self.stop()
 
+    def trouble(self) -> Exception | None:
+        """What is wrong with the pool's state or its server, if anything is."""
+        try:
+            gone = not current().exist([self.shop.ref])
+        except ProcessError as error:
+            return error
+        return fault([b"GONE"], "pool") if gone else None
+
     def stop(self) -> None:
         """Send nothing more, start no more workers, and have those that run end."""
         self.cancelled = True

@@ -364,7 +364,7 @@ def test_everything_is_right_however_many_replies_are_lost(proxy: Proxy) -> None
 # -- the server --
 
 
-@pytest.mark.parametrize("end", ["restarted empty", "gone"])
+@pytest.mark.parametrize("end", ["restarted empty", "flushed", "gone"])
 def test_results_to_come_are_errors_when_the_server_has_lost_them(
     end: str, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -382,7 +382,7 @@ def test_results_to_come_are_errors_when_the_server_has_lost_them(
                 server.kill()
                 error = ServerUnavailable
             else:
-                restart(server)
+                restart(server) if end == "restarted empty" else server.command("FLUSHALL")
                 error = ObjectExpired
             with pytest.raises(error):
                 one.get(PATIENCE)
