@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 from support import fixtures
@@ -386,6 +387,92 @@ def test_a_sender_waits_for_a_reader_that_does_not_read(pipe):
         for number in range(64):
             assert b.recv_bytes()[:1] == number.to_bytes(1, "big")
     assert len(sent) == 64
+
+
+@contextlib.contextmanager
+def no_timers() -> Iterator[None]:
+    """Nothing happens only because time has passed, in this process."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(nanomsg.reader, "ACK", 600.0))
+        stack.enter_context(mock.patch.object(nanomsg.writer, "REACH", 6000.0))
+        for module in (nanomsg.reader, nanomsg.writer, nanomsg.pump):
+            stack.enter_context(mock.patch.object(module, "BLOCK_LIMIT", 600.0))
+        yield
+
+
+def asked(writer: Any, monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Grows with every round trip in which it asks for its reader."""
+    found: list[None] = []
+    ask = writer.ask
+    monkeypatch.setattr(writer, "ask", lambda: found.append(None) or ask())
+    return found
+
+
+@pytest.mark.parametrize("size", [10_000, nanomsg.frames.FRAME, 5_000_000])
+def test_a_sender_without_room_hears_of_every_acknowledgement(pipe, log, monkeypatch, size):
+    def child(log: Log, connection: Any, count: int) -> None:
+        with no_timers():
+            log("reading", connection.poll())
+            for _ in range(count):
+                connection.recv_bytes()
+
+    a, b = pipe()
+    total = 4 * connection.ROOM
+    with no_timers():
+        process = start(log, child, b, total // size)
+        log.wait("reading")
+        asks = asked(a._handle.writer, monkeypatch)
+        for _ in range(total // size):
+            a.send_bytes(bytes(size))
+        assert process.join() == 0
+    # Once before it waits and once when it hears, and some at the beginning.
+    assert len(asks) <= 2 * total // nanomsg.reader.ACK_BYTES + 10
+
+
+def test_a_sender_that_waits_for_a_reader_does_not_ask_all_the_time(pipe, server, monkeypatch):
+    a, b = pipe()
+    asks = asked(a._handle.writer, monkeypatch)
+    with no_timers(), meanwhile(lambda: a.send_bytes(bytes(connection.ROOM + 1))):
+        eventually(lambda: asks, "a sender that waits")
+        for _ in range(300):
+            server.command("PING")
+        assert len(asks) < 10
+        assert len(b.recv_bytes()) == connection.ROOM + 1
+
+
+def test_a_connection_that_breaks_while_its_sender_waits_for_room(pipe, relay, monkeypatch):
+    """Nobody else can send again what was lost."""
+    monkeypatch.setattr(nanomsg.writer, "ROOM", 100_000)
+    a, b = pipe(False)
+    direct(b, a)
+    relay.held.clear()
+    with meanwhile(lambda: [b.send_bytes(bytes([number]) * 10_000) for number in range(20)]):
+        eventually(lambda: b._handle.writer.held >= 100_000, "a sender that waits")
+        relay.cut()
+        relay.held.set()
+        assert [a.recv_bytes()[0] for _ in range(20)] == list(range(20))
+
+
+@pytest.mark.parametrize("size", [10_000, 30_000_000], ids=["for room", "for the network"])
+def test_another_process_reads_while_the_sender_waits(pipe, log, monkeypatch, size):
+    """Nobody else can send it what the last one had not used."""
+
+    def child(log: Log, connection: Any) -> None:
+        connection.recv()
+        log("reading")
+        signal.pause()
+
+    monkeypatch.setattr(nanomsg.writer, "ROOM", 5 * size)
+    monkeypatch.setattr(nanomsg.reader, "ACK_BYTES", size)
+    a, b = pipe()
+    a.send("first")
+    process = start(log, child, b)
+    log.wait("reading")
+    writer = a._handle.writer
+    with no_timers(), meanwhile(lambda: [a.send_bytes(bytes([one]) * size) for one in range(8)]):
+        eventually(lambda: writer.held >= 5 * size or writer.unsent, "a sender that waits")
+        process.kill()
+        assert [b.recv_bytes()[0] for _ in range(8)] == list(range(8))
 
 
 def test_nobody_reads_yet_and_there_is_room_for_so_much(pipe):

@@ -26,15 +26,18 @@ class Bell:
     def set(self, pipe: Any = None) -> None:
         """Ring. ``pipe`` is what nng's callbacks bring along."""
         if self.fd >= 0:
+            # Before, or who is woken finds it still; and after, or it could stay readable.
+            self.rung = True
             os.eventfd_write(self.fd, 1)
-            self.rung = True  # last, or it could stay readable
+            self.rung = True
 
-    def clear(self) -> None:
-        """Be still."""
+    def clear(self) -> bool:
+        """Be still. Was it rung?"""
         if self.rung:
             self.rung = False
             with contextlib.suppress(BlockingIOError):
-                os.eventfd_read(self.fd)
+                return os.eventfd_read(self.fd) > 0
+        return False
 
     def __del__(self) -> None:
         fd, self.fd = self.fd, -1

@@ -54,6 +54,7 @@ class Writer:
         self.line: Line = weakref.proxy(line)
         self.turn = threading.RLock()  # one message at a time
         self.lock = threading.RLock()  # of what is below
+        #: There is something to ask for. While a message has its turn, the pump only rings.
         self.bell = Bell()
         self.push: Any = None
         self.url = ""  # where push dials
@@ -139,8 +140,9 @@ class Writer:
         """Wait for room; is somebody there to send to?"""
         while True:
             with self.lock:
-                self.bell.clear()
-                if not self.push or self.lost or self.broken or self.closed:
+                waits = self.held >= ROOM or not self.at
+                doubtful = self.push is None or self.lost or self.broken or self.closed
+                if self.bell.clear() or waits or doubtful:
                     self.ask()
                 if self.held < ROOM:
                     if self.at or self.kept:
@@ -149,9 +151,15 @@ class Writer:
                     if size <= ROOM:
                         return False
                 pump().add(self.line.itself())
-            wait([self.bell.fd], BLOCK_LIMIT)
-            with self.lock:
-                self.ask()
+                again = self.unsent or (self.kept and self._astray())
+            if again:
+                self._flush()  # the pump cannot: it is our turn
+            else:
+                wait([self.bell.fd], BLOCK_LIMIT)
+
+    def _astray(self) -> bool:
+        """Does the connection, if there is one, not lead to the reader?"""
+        return self.lost or self.at != self.url
 
     def _leave_in_redis(self, kind: int, size: int, parts: Sequence[Buffer]) -> None:
         frame = self._frame(kind, FIRST | LAST, size, b"".join(parts))
@@ -166,8 +174,7 @@ class Writer:
         """Wait until all is on its way."""
         while True:
             with self.lock:
-                self.bell.clear()
-                if self.broken or self.closed:
+                if self.bell.clear() or self.lost or self.broken or self.closed:
                     self.ask()
                 self.advance()
                 if not self.unsent:
@@ -209,7 +216,7 @@ class Writer:
 
     def advance(self, block: bool = True) -> None:
         """Send what can be sent at once."""
-        if self.push and (self.lost or self.at != self.url):
+        if self.push and self._astray():
             self._hang_up()
         if not self.unsent:
             return
@@ -277,7 +284,6 @@ class Writer:
             self.at = seen.at.partition(" ")[2]
             while self.kept and self.kept[0].number <= seen.number:
                 self._drop()
-        self.bell.set()
 
     def close(self) -> None:
         """What was not used goes to Redis."""
