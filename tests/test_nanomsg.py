@@ -24,6 +24,8 @@ from support.servers import PATIENCE, eventually
 import lithops_mp as mp
 from lithops_mp import config, connection
 from lithops_mp._store import session
+from lithops_mp._store.client import Client
+from lithops_mp.errors import ServerUnavailable
 
 pynng = pytest.importorskip("pynng")
 
@@ -473,6 +475,52 @@ def test_another_process_reads_while_the_sender_waits(pipe, log, monkeypatch, si
         eventually(lambda: writer.held >= 5 * size or writer.unsent, "a sender that waits")
         process.kill()
         assert [b.recv_bytes()[0] for _ in range(8)] == list(range(8))
+
+
+def test_an_acknowledgement_is_said_again_when_the_server_was_away(pipe, monkeypatch):
+    """No other one comes: the sender waits for room, and the reader for the sender."""
+    monkeypatch.setattr(nanomsg.writer, "ROOM", 100_000)
+    monkeypatch.setattr(nanomsg.reader, "ACK_BYTES", 100_000)
+    a, b = pipe()
+    direct(a, b)
+    said: list[Any] = []
+    calls = Client.calls
+
+    def fail_once(client: Client, batch: Any, **how: Any) -> Any:
+        if batch and batch[0][0] is b._handle.ack:
+            said.append(batch)
+            if len(said) == 1:
+                raise ServerUnavailable("for the test")
+        return calls(client, batch, **how)
+
+    monkeypatch.setattr(Client, "calls", fail_once)
+    with no_timers(), meanwhile(lambda: [a.send_bytes(bytes(10_000)) for _ in range(20)]):
+        assert [len(b.recv_bytes()) for _ in range(20)] == [10_000] * 20
+    assert len(said) > 1
+
+
+def test_news_that_come_while_a_process_begins_to_read(pipe, monkeypatch):
+    """What the thread did not tell, as the reader was another by then, it looks at again."""
+    r, w = pipe(False)
+    direct(w, r)
+    nanomsg.pump.pump().due(0)
+    eventually(lambda: not w._handle.writer.kept, "that nothing is left to be put into Redis")
+    reader = r._handle.reader
+    calls = Client.calls
+    began = threading.Event()
+
+    def begin(client: Client, batch: Any, **how: Any) -> Any:
+        replies = calls(client, batch, **how)
+        for (bound, _), reply in zip(batch, replies, strict=True):
+            if bound is r._handle.find_own and not reply[-1] and not began.is_set():
+                began.set()
+                reader.claims += 1  # as `claim` does, had it been asked a moment ago
+        return replies
+
+    monkeypatch.setattr(Client, "calls", begin)
+    with no_timers(), meanwhile(w.close), pytest.raises(EOFError):
+        r.recv()
+    assert began.is_set()
 
 
 def test_nobody_reads_yet_and_there_is_room_for_so_much(pipe):

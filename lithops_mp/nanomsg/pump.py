@@ -147,7 +147,9 @@ class Pump:
                 if reply[0] == b"VALUE":
                     streams[bound.stream] = Seen.of(reply).last
             with contextlib.suppress(ObjectExpired, OSError), reader.lock:
-                if own[0] == b"VALUE" and reader.claims == claims:
+                if reader.claims != claims:
+                    self.wake()  # it asked meanwhile: who knows which answer is newer
+                elif own[0] == b"VALUE":
                     reader.see(Seen.of(own))
                     if reader.mine or (reader.asked and not Seen.of(own).at):
                         reader.look()
@@ -159,6 +161,8 @@ class Pump:
                     with contextlib.suppress(ObjectExpired, OSError), writer.lock:
                         if writer.name == name:
                             writer.see(target)
+                        else:
+                            self.wake()
                         writer.advance(block=False)
                 finally:
                     writer.turn.release()
@@ -175,7 +179,15 @@ class Pump:
             with line.reader.lock:
                 if step := line.reader.ack():
                     batch.append(step)
-        self.session.client.calls(batch)
+        try:
+            self.session.client.calls(batch)
+        except ServerUnavailable:
+            # Again, though nothing more is used: a sender without room waits for it.
+            for line in lines:
+                with line.reader.lock:
+                    line.reader.used_bytes += 1
+            self.due(0)
+            raise
 
     def _descriptors(self, line: Line) -> list[int]:
         reader, writer = line.reader, line.writer
