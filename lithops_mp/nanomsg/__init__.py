@@ -14,7 +14,9 @@ A sender keeps what its reader has not used, ROOM bytes at most, and then waits.
 sends it again when the connection broke, or to whoever reads there next; what is left
 when the sender closes or ends goes to Redis. Frames are taken in the order of their
 numbers and once, whichever way they came. So nothing is lost or doubled, unless a
-process is killed: with it goes what it kept, and what it had received and not used.
+process is killed. With a sender goes what it kept and the reader had not received. Who
+reads after a killed reader gets again what that one had used and not acknowledged (half
+a second's, or ACK_BYTES), and never sees what it had taken from Redis and not used.
 
 Messages are sent by ``pynng``, and received on sockets of our own (``sockets.Pull`` says why).
 ``pynng`` is never used across a fork: nng aborts a process whose parent has used it.
