@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import contextlib
 import hashlib
+import hmac
 import os
 import pickle
 import signal
@@ -353,11 +354,15 @@ def test_the_peer_is_killed_while_we_send(pipe, log):
         send()
 
 
-def test_what_a_killed_process_has_sent_arrives(pipe, log):
+def test_what_arrives_of_a_killed_process_is_its_first_messages_in_order(pipe, log):
+    """What it kept is lost: the last ones, but none of those that were used."""
+
     def child(log: Log, connection: Any) -> None:
         connection.recv()
         for number in range(1000):
             connection.send(number)
+            if number == 99:
+                eventually(lambda: not connection._handle.writer.kept, "that all was used")
         os.kill(os.getpid(), signal.SIGKILL)
 
     a, b = pipe()
@@ -369,6 +374,7 @@ def test_what_a_killed_process_has_sent_arrives(pipe, log):
     with contextlib.suppress(EOFError):
         while True:
             got.append(a.recv())
+    assert len(got) >= 100
     assert got == list(range(len(got)))
 
 
@@ -523,6 +529,28 @@ def test_news_that_come_while_a_process_begins_to_read(pipe, monkeypatch):
     assert began.is_set()
 
 
+def test_what_a_killed_reader_had_not_acknowledged_comes_again(pipe, log):
+    """Used or not: its sender cannot know."""
+
+    def child(log: Log, connection: Any) -> None:
+        with no_timers():
+            connection.recv()
+            log("reading")
+            assert [connection.recv() for _ in range(3)] == [0, 1, 2]
+            log("used")
+            signal.pause()
+
+    a, b = pipe()
+    a.send("first")
+    process = start(log, child, b)
+    log.wait("reading")
+    for number in range(6):
+        a.send(number)
+    log.wait("used")
+    process.kill()
+    assert [b.recv() for _ in range(6)] == list(range(6))
+
+
 def test_nobody_reads_yet_and_there_is_room_for_so_much(pipe):
     a, b = pipe()
     with meanwhile(lambda: [a.send_bytes(bytes(6_000_000)) for _ in range(6)]):
@@ -562,7 +590,7 @@ def test_waiting_for_connections_of_both_kinds_sentinels_and_sockets(pipe, log):
         end.close()
 
 
-def test_the_descriptor_is_readable_only_if_a_receive_returns(pipe):
+def test_the_descriptor_is_readable_only_if_a_receive_returns(pipe, refused):
     import select
 
     a, b = pipe()
@@ -570,7 +598,7 @@ def test_the_descriptor_is_readable_only_if_a_receive_returns(pipe):
     fd = b.fileno()
     assert not select.select([fd], [], [], 0)[0]
     forge(b, b"junk")
-    eventually(lambda: b._handle.reader.refused, "that it is refused")
+    eventually(lambda: refused, "that it is refused")
     assert not select.select([fd], [], [], 0)[0]
     a.send(1)
     assert select.select([fd], [], [], PATIENCE)[0]
@@ -602,15 +630,30 @@ def forge(reader: Any, *frames: bytes) -> None:
         eventually(lambda: reader._handle.reader.look() is not None and True, "a look")
 
 
-def wait_refused(connection: Any, number: int) -> None:
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The keyed hashes that were found wrong."""
+    found: list[bytes] = []
+
+    def compare(given: bytes, right: bytes) -> bool:
+        if equal := hmac.compare_digest(given, right):
+            return equal
+        found.append(given)
+        return False
+
+    monkeypatch.setattr(nanomsg.reader, "hmac", mock.Mock(compare_digest=compare))
+    return found
+
+
+def wait_refused(connection: Any, refused: list[bytes], number: int) -> None:
     def look() -> bool:
         assert not connection.poll()
-        return bool(connection._handle.reader.refused >= number)
+        return len(refused) >= number
 
     eventually(look, f"{number} frames that are refused")
 
 
-def test_garbage_is_refused(pipe):
+def test_garbage_is_refused(pipe, refused):
     a, b = pipe()
     direct(a, b)
     with pynng.Push0() as push:
@@ -618,7 +661,7 @@ def test_garbage_is_refused(pipe):
         junk = [b"", b"junk", bytes(1000), pickle.dumps(Bomb()), bytes(50) + pickle.dumps(Bomb())]
         for number, frame in enumerate(junk, start=1):
             push.send(frame)
-            wait_refused(b, number)
+            wait_refused(b, refused, number)
         # What is larger than any frame is not even read.
         push.send(bytes(2 * nanomsg.frames.FRAME))
     with socket.socket() as sock:
@@ -630,7 +673,7 @@ def test_garbage_is_refused(pipe):
     assert b.recv() == "as if nothing had happened"
 
 
-def test_forged_replayed_and_reflected_frames_are_refused(pipe):
+def test_forged_replayed_and_reflected_frames_are_refused(pipe, refused):
     a, b = pipe()
     direct(a, b)
     seen: list[bytes] = []
@@ -653,13 +696,13 @@ def test_forged_replayed_and_reflected_frames_are_refused(pipe):
         push.dial(reader.url, block=True)
         for number, forged in enumerate(bad, start=1):
             push.send(forged)
-            wait_refused(b, number)
+            wait_refused(b, refused, number)
         push.send(good)  # a second time
     # In the other direction: its keyed hash is another one.
     with pynng.Push0() as push:
         push.dial(a._handle.reader.url, block=True)
         push.send(good)
-        wait_refused(a, 1)
+        wait_refused(a, refused, len(bad) + 1)
     a.send("twice")
     assert b.recv() == "twice"
     assert not b.poll()
@@ -682,7 +725,7 @@ class Relay(threading.Thread):
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"tcp://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.port = self.listener.getsockname()[1]
         self.to = ("", 0)
         self.open: list[socket.socket] = []
         self.connections = 0
@@ -732,12 +775,13 @@ def relay(monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
     """What readers of this process are reached through."""
     relay = Relay()
 
-    def advertise(url: str) -> str:
-        host, port = url.removeprefix("tcp://").split(":")
-        relay.to = host, int(port)
-        return relay.url
+    class Pull(nanomsg.sockets.Pull):
+        def __init__(self, host: str) -> None:
+            super().__init__(host)
+            relay.to = host, self.port
+            self.port = relay.port
 
-    monkeypatch.setattr(nanomsg.reader, "advertised", advertise)
+    monkeypatch.setattr(nanomsg.reader, "Pull", Pull)
     relay.start()
     yield relay
     relay.end()
@@ -769,7 +813,13 @@ def test_what_was_sent_last_arrives_though_the_connection_broke(pipe, relay):
 def test_a_reader_that_cannot_be_reached(pipe, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
-    monkeypatch.setattr(nanomsg.reader, "advertised", lambda url: f"tcp://127.0.0.1:{port}")
+
+    class Pull(nanomsg.sockets.Pull):
+        def __init__(self, host: str) -> None:
+            super().__init__(host)
+            self.port = port
+
+    monkeypatch.setattr(nanomsg.reader, "Pull", Pull)
     monkeypatch.setattr(nanomsg.writer, "REACH", 0.2)
     a, b = pipe()
     assert not b.poll()

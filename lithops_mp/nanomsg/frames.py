@@ -11,13 +11,14 @@ from .. import messages
 from .._store.client import Buffer
 from .._store.replies import fault
 
-# Bytes in a frame. nng holds a whole one in memory before we can judge it, and takes no
-# larger ones from anybody.
+# Bytes of a message in a frame. A whole frame is held in memory before it can be judged,
+# and no larger ones are taken from anybody.
 FRAME = 1024 * 1024
 
 # Sender, number, kind of the message, first (1) and last (2) frame, size of the message.
 HEAD = struct.Struct("<16sQBBQ")
 MAC = 16
+LARGEST = HEAD.size + MAC + FRAME
 FIRST, LAST = 1, 2
 
 

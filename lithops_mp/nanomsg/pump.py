@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # Seconds that what a killed process has sent may take to arrive, once nobody has its end.
 LINGER = 1.0
 
+# Seconds between looks whether its connection broke, as it then does.
+GONE = 0.05
+
 
 class Pump:
     """One thread per process, while it has such pipes in use.
@@ -199,7 +202,7 @@ class Pump:
             if reader.ready and reader.mine and not reader.messages and not reader.eof:
                 found.append(reader.fd)
                 if reader.gone:
-                    self.due(0.05)
+                    self.due(GONE)
         if writer.unsent and writer.turn.acquire(blocking=False):
             try:
                 with writer.lock:

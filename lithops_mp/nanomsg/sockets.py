@@ -9,7 +9,7 @@ import socket
 import struct
 from typing import Any
 
-from .frames import FRAME
+from .frames import LARGEST
 
 
 class Bell:
@@ -128,7 +128,7 @@ class Pull:
             at = self._HELLO.size
         while len(data) - at >= self._LENGTH.size:
             (size,) = self._LENGTH.unpack_from(data, at)
-            if size > FRAME + 1024:
+            if size > LARGEST:
                 return False  # nothing of ours
             end = at + self._LENGTH.size + size
             if end > len(data):
