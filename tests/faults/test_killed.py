@@ -187,6 +187,7 @@ def test_policy_raise_does_not_swallow_an_interrupt(evidence: Evidence, log: Log
         log.wait("holds")
         evidence.wait_in_line(condition._lock, session.current().uid)
         before = address_of(client)
+        evidence.wait_blocked(before)  # not at the ear, which is another connection
         interrupt_main()
         eventually(
             lambda: address_of(client) != before and evidence.is_blocked(address_of(client)),
