@@ -27,7 +27,7 @@ from ._store.commands import Block, Call, Command, Watch
 from ._store.processes import fate
 from ._store.replies import fault
 from ._store.scripts import Bound, script
-from .errors import FINAL, LockLost, ObjectExpired, VersionMismatch
+from .errors import FINAL, LockLost, ObjectExpired, ServerUnavailable, VersionMismatch
 
 # Seconds between two looks at the state by a waiter. Only lost hints and dead
 # processes wait for it, so it trades load on the server for the time those take.
@@ -305,6 +305,7 @@ class CondKeys:
         self.wait = script("cond/wait").on(*line, *area)
         self.notify = script("cond/notify").on(*line, *area)
         self.expire = script("cond/expire").on(*line, area[1])
+        self.leave = script("cond/leave").on(*line, area[1])
         self.look = script("cond/look").on(*area)
 
 
@@ -334,9 +335,23 @@ def cond_wait_eager(cond: CondKeys, me: Me, fence: int) -> Steps:
 def cond_wait_on(
     cond: CondKeys, me: Me, seq: bytes, fence: int, reply: Any, deadline: float | None
 ) -> Steps:
-    """:func:`cond_wait` from the answer on, or from what kept it away; None: ask for it."""
-    lock = cond.lock
-    mailbox = keys.mailbox(lock.ident, me.id)
+    """:func:`cond_wait` from the answer on, or from what kept it away; None: ask for it.
+
+    Where the server is out of reach, the lock is not held again: ServerUnavailable. Then
+    nobody waits any more, either.
+    """
+    try:
+        return (yield from _stand_by(cond, me, seq, fence, reply, deadline))
+    except ServerUnavailable:
+        leave = Call(cond.leave, (me.id, me.stamp(), fence, _ticket(cond, me, seq)), late=True)
+        yield from insist(leave)
+        raise
+
+
+def _stand_by(
+    cond: CondKeys, me: Me, seq: bytes, fence: int, reply: Any, deadline: float | None
+) -> Steps:
+    mailbox = keys.mailbox(cond.lock.ident, me.id)
     ask, refused = Call(cond.wait, (me.id, seq, fence, cond.name, 0)), False
     try:
         if isinstance(reply, BaseException):
@@ -365,10 +380,13 @@ def cond_wait_on(
         return (yield from _leave(cond, me, seq, error))
 
 
+def _ticket(cond: CondKeys, me: Me, seq: bytes) -> str:
+    return f"{me.id}:{seq.decode()}:{cond.name}"
+
+
 def _leave(cond: CondKeys, me: Me, seq: bytes, error: BaseException | None) -> Steps:
     """Give up waiting, by time-out or interrupt, and get the lock back."""
-    ticket = f"{me.id}:{seq.decode()}:{cond.name}"
-    ask = Call(cond.expire, (me.id, me.stamp(), ticket))
+    ask = Call(cond.expire, (me.id, me.stamp(), _ticket(cond, me, seq)))
     reply, interrupt = yield from insist(ask)
     notified = reply[0] != b"EXPIRED"
     return (yield from _get_back(cond, me, seq, ask, reply, notified, error or interrupt))

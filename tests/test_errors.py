@@ -19,7 +19,7 @@ from redis.exceptions import TimeoutError
 from support import fixtures
 from support.programs import Evidence, Log, ident_of, meanwhile, program, start, url_of
 from support.proxy import Frames, words_of
-from support.servers import Server, free_port, running
+from support.servers import Server, eventually, free_port, running
 
 import lithops_mp as mp
 from lithops_mp import config
@@ -29,6 +29,7 @@ from lithops_mp._store.settings import URL_VARIABLE
 from lithops_mp._store.wire import Wire
 from lithops_mp.errors import (
     ConfigurationError,
+    LockLost,
     ObjectExpired,
     ServerUnavailable,
     VersionMismatch,
@@ -237,6 +238,17 @@ def test_a_server_that_hangs_is_waited_for_once(
             assert queue.get() == "not lost"
         assert full.get() == 1
         assert full.qsize() == 0
+        # Whether it has waited or not depends on when it was frozen.
+        with contextlib.suppress(LockLost):
+            condition.release()
+        with meanwhile(lambda: notify(condition)), condition:
+            assert condition.wait(timeout=60)
+
+
+def notify(condition: mp.Condition) -> None:
+    eventually(condition._sleeping_count.get_value, "a waiter")
+    with condition:
+        condition.notify()
 
 
 # -- objects --

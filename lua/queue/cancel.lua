@@ -14,7 +14,7 @@
 -- ARGV[4] keep      1 to keep a message (time-out), 0 to give it back (interrupt)
 -- Reply CANCELLED | ITEMS [element ...] | PUT | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
--- I6 after CANCELLED a late copy of the acquire takes nothing
+-- I6 after CANCELLED or LEFT a late copy of the acquire or the wait takes nothing
 -- I11 messages lie in a queue only while nobody waits for one
 -- I13 a message is given to one client, and to another one only if nobody saw it
 --- @include object, ticket, queue

@@ -12,7 +12,7 @@
 -- Reply ACQUIRED fence [died] | CANCELLED | STALE | GONE | VERSION fmt
 -- I1 value > 0 implies no waiters
 -- I3 repeating a request changes nothing
--- I6 after CANCELLED a late copy of the acquire takes nothing
+-- I6 after CANCELLED or LEFT a late copy of the acquire or the wait takes nothing
 --- @include object, ticket, sem
 local state, waiters, mailbox = KEYS[1], KEYS[2], KEYS[3]
 local kind, client, seq, keep = ARGV[1], ARGV[2], ARGV[3], ARGV[4]

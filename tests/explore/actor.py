@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from lithops_mp import pooling, protocols, queueing, storing
 from lithops_mp._store.commands import Block, Call, Watch
+from lithops_mp.errors import ServerUnavailable
 from lithops_mp.memory import MemKeys
 
 
@@ -68,7 +69,8 @@ def answer(value: Any, seconds: float = 0.0) -> Input:
     return ("send", _frozen(value), seconds)
 
 
-INTERRUPT: Input = ("throw", "KeyboardInterrupt", 0.0)
+INTERRUPT: Input = ("throw", KeyboardInterrupt, 0.0)
+UNAVAILABLE: Input = ("throw", ServerUnavailable, 0.0)
 
 
 def _frozen(value: Any) -> Any:
@@ -136,7 +138,7 @@ class Actor:
                 if how == "send":
                     node.command = steps.send(_thawed(value))
                 else:
-                    node.command = steps.throw(KeyboardInterrupt())
+                    node.command = steps.throw(value())
         except StopIteration as stop:
             node.command, node.result = None, stop.value
         except (Exception, KeyboardInterrupt) as error:

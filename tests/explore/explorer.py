@@ -32,7 +32,7 @@ from lithops_mp._store.commands import Block, Call, Watch
 from lithops_mp._store.families import Ref
 from lithops_mp._store.scripts import REGISTRY, command, script
 
-from .actor import INTERRUPT, Actor, Get, Input, Node, Program, Put, answer
+from .actor import INTERRUPT, UNAVAILABLE, Actor, Get, Input, Node, Program, Put, answer
 from .machine import Machine, State
 
 BY_SHA = {found.sha: found for found in REGISTRY.values()}
@@ -52,8 +52,10 @@ USUAL = frozenset(FAULTS)
 #: Those that only some scenarios have.
 INTERRUPTS = frozenset({"interrupt", "interrupt after"})
 IN_FLIGHT = frozenset({"crash in flight"})
+AWAY = frozenset({"away", "away after", "away in flight"})
 
-#: Where Ctrl-C finds a program, unless a scenario says otherwise: where it waits.
+#: Where Ctrl-C, or the server's absence, finds a program, unless a scenario says otherwise:
+#: where it waits.
 WAITS = frozenset(
     {
         *("acquire", "acquire_eager", "cond_wait", "cond_wait_eager", "event_wait"),
@@ -66,11 +68,17 @@ Step = tuple[Any, tuple[Any, ...]]
 
 
 class Seat(NamedTuple):
-    """A client in a world. ``sent``: its command was carried out, the reply lost."""
+    """A client in a world. ``sent``: its command was carried out, the reply lost.
+
+    ``away``: the server is out of its reach; ``owed`` is what it will send before anything
+    else when it is back.
+    """
 
     node: Node
     sent: bool = False
     alive: bool = True
+    away: bool = False
+    owed: tuple[bytes, ...] = ()
 
 
 class World(NamedTuple):
@@ -156,7 +164,7 @@ class Scenario:
     #: What is done about a dead process: its record says so, then it is buried.
     #: ``finish`` alone leaves the rest to the others' safety checks.
     burial: str = "finish bury"
-    #: The protocols in which Ctrl-C may strike, if it is among the faults.
+    #: The protocols in which Ctrl-C or an absence may strike, if they are among the faults.
     interruptible: frozenset[str] = WAITS
     limit: int = 100_000
     #: What a process refers to, if not to all ``refs``.
@@ -189,7 +197,9 @@ class Explorer:
 
     Beside :data:`FAULTS` it knows ``interrupt`` (Ctrl-C before a command is
     carried out), ``interrupt after`` it, and ``crash in flight``: the client
-    dies, and the server reads its last command later.
+    dies, and the server reads its last command later. ``away``: the client gives the
+    server up, and does so at every command until it is found again; the first one was not
+    carried out, or it was (``away after``), or the server reads it later (``away in flight``).
     """
 
     def __init__(self, machine: Machine, scenario: Scenario) -> None:
@@ -322,7 +332,7 @@ class Explorer:
         """Did a program end in an exception that nothing in its schedule explains?"""
         for actor, seat in zip(self.actors, world.seats, strict=True):
             error = seat.node.error
-            if error is None or error.startswith("KeyboardInterrupt"):
+            if error is None or error.startswith(("KeyboardInterrupt", "ServerUnavailable")):
                 continue
             # It was taken for dead: a lock was given on, its end of a pipe closed.
             lost = error.startswith(("LockLost", "ObjectExpired"))
@@ -345,7 +355,7 @@ class Explorer:
     # -- moves --
 
     def _moves(self, world: World) -> list[Move]:
-        moves = list(self._steps(world))
+        moves = [*self._steps(world), *self._absences(world)]
         if not moves:
             moves += self._idle(world)
         if world.chores:
@@ -353,14 +363,13 @@ class Explorer:
         moves += self._late(world)
         if world.budget:
             spent = world._replace(budget=world.budget - 1)
-            for i, seat in enumerate(world.seats):
-                if seat.alive and not seat.node.ended:
-                    moves += self._faults(spent, i)
+            for i, _ in self._live(world):
+                moves += self._faults(spent, i)
         return moves
 
     def _live(self, world: World) -> Iterator[tuple[int, Seat]]:
         for i, seat in enumerate(world.seats):
-            if seat.alive and not seat.node.ended:
+            if seat.alive and not seat.node.ended and not seat.away:
                 yield i, seat
 
     def _steps(self, world: World) -> Iterator[Move]:
@@ -375,6 +384,31 @@ class Explorer:
             if reply:
                 after = self._take(world._replace(state=state), i, answer(reply))
                 yield Move(Label(self.actors[i].id, pending, reply), "step", after)
+
+    def _absences(self, world: World) -> Iterator[Move]:
+        """Who cannot reach the server tries again in vain, or finds it."""
+        for i, seat in enumerate(world.seats):
+            if not seat.away or not seat.alive:
+                continue
+            who = self.actors[i].id
+            if seat.owed:
+                packet, *rest = seat.owed
+                reply, state = self.machine.run(world.state, packet)
+                after = self._seat(world._replace(state=state), i, owed=tuple(rest))
+                yield Move(Label(f"{who} is back and owes", packet, reply), "step", after)
+            else:
+                after = self._seat(world, i, away=False)
+                yield Move(Label(f"{who} is back at", seat.node.command), "step", after)
+            if not seat.node.ended:
+                label = Label(f"{who} is AWAY at", seat.node.command)
+                yield Move(label, "step", self._despair(world, i))
+
+    def _despair(self, world: World, i: int) -> World:
+        """A client is told that the server is out of reach, as ``Client.execute`` does."""
+        node, owed = world.seats[i].node, world.seats[i].owed
+        if isinstance(node.command, Call) and node.command.late:
+            owed += (node.packet,)
+        return self._take(self._seat(world, i, away=True, owed=owed), i, UNAVAILABLE)
 
     def _idle(self, world: World) -> Iterator[Move]:
         for i, seat in self._live(world):
@@ -419,6 +453,8 @@ class Explorer:
         waits = bool(self.scenario.interruptible & set(world.seats[i].node.waiting))
         if "interrupt" in allowed and waits:
             yield fault("interrupt", self._take(world, i, INTERRUPT))
+        if "away" in allowed and waits:
+            yield fault("away", self._despair(world, i))
         if isinstance(pending, Call):
             packet = world.seats[i].node.packet
             reply, state = self.machine.run(world.state, packet)
@@ -437,14 +473,21 @@ class Explorer:
                 # It may now be sending the same request again, to learn the answer.
                 after = self._seat(self._take(done, i, INTERRUPT), i, sent=True)
                 yield fault("interrupt after", after)
+            if "away after" in allowed and waits:
+                yield fault("away after", self._despair(done, i))
+            if "away in flight" in allowed and waits:
+                late = world._replace(copies=(*world.copies, packet))
+                yield fault("away in flight", self._despair(late, i))
             return
         if "timeout" in allowed:
             yield self._runs_out(world, i, "fault")
-        if "drop" in allowed and isinstance(pending, Block):
+        if isinstance(pending, Block):
             reply, state = self._pop(world.state, pending)
-            if reply is not None:
-                after = self._take(world._replace(state=state), i, answer(None))
-                yield fault("drop", after)
+            done = world._replace(state=state)
+            if "drop" in allowed and reply is not None:
+                yield fault("drop", self._take(done, i, answer(None)))
+            if "away after" in allowed and waits and reply is not None:
+                yield fault("away after", self._despair(done, i))
 
     def _die(self, world: World, i: int) -> World:
         """All clients of the process are gone."""
@@ -555,6 +598,8 @@ def _count_paths(
 
 def describe(pending: Any) -> str:
     """A command, packed or not, in a few words."""
+    if pending is None:
+        return "its end"
     if isinstance(pending, bytes):
         return name_of(pending)
     if isinstance(pending, Call):

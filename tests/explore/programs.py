@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator
 from typing import Any
 
@@ -11,6 +12,7 @@ from lithops_mp._store.commands import Call
 from lithops_mp._store.families import Ref
 from lithops_mp._store.replies import fault
 from lithops_mp._store.scripts import command, packed
+from lithops_mp.errors import LockLost, ServerUnavailable
 from lithops_mp.memory import MemKeys
 from lithops_mp.protocols import BarrierKeys, CondKeys, EventKeys, SemKeys
 
@@ -86,6 +88,29 @@ def leaving(sem: SemKeys, me: Me, grant: protocols.Grant) -> Run:
         raise interrupt
 
 
+def giving_back(sem: SemKeys, me: Me, fence: int) -> Run:
+    """Release what may have been lost, as often as it takes to be told."""
+    release = Call(sem.release, (me.id, me.stamp(), fence))
+    while True:
+        with contextlib.suppress(ServerUnavailable):
+            reply = yield release
+            with contextlib.suppress(LockLost):
+                yield from protocols.release_on(sem, release, reply)
+            return
+
+
+def once_more(program: Program) -> Program:
+    """Again from the beginning, if the server was out of reach."""
+
+    def twice(me: Me) -> Run:
+        try:
+            return (yield from program(me))
+        except ServerUnavailable:
+            return (yield from program(me))
+
+    return twice
+
+
 def locker(
     kind: str = "lock",
     rounds: int = 1,
@@ -126,7 +151,12 @@ def taker(kind: str = "lock", timeout: float | None = None, eager: bool = False)
                 steps = protocols.cond_wait_eager(cond, me, fence)
             else:
                 steps = protocols.cond_wait(cond, me, fence, timeout)
-            woken, grant, interrupt = yield from steps
+            try:
+                woken, grant, interrupt = yield from steps
+            except ServerUnavailable:
+                yield Put("left", ((yield Get("left")) or 0) + 1)
+                yield from giving_back(lock, me, fence)
+                raise
             me.held[name] = (me.id, grant)
             if woken:
                 yield Put("woken", ((yield Get("woken")) or 0) + 1)

@@ -185,9 +185,9 @@ class CondRules(SemRules):
         return super().change(before, after)
 
     def end(self, world: World) -> str | None:
-        moved, woken = world.shared("moved") or 0, world.shared("woken") or 0
-        if not world.dead and moved != woken:
-            return f"{moved} were notified and {woken} woken"
+        moved, woken, left = (world.shared(name) or 0 for name in ("moved", "woken", "left"))
+        if not world.dead and not moved - left <= woken <= moved:
+            return f"{moved} were notified and {woken} woken, {left} left"
         if any(process_of(t) not in world.dead for t in world.state.line(self.area)):
             waiting = [seat for seat in world.seats if "cond_wait_on" in seat.node.waiting]
             if not waiting:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .explorer import INTERRUPTS, USUAL
+from .explorer import AWAY, INTERRUPTS, USUAL
 from .programs import on_barrier, party, smasher
 
 ALL = USUAL | INTERRUPTS
@@ -31,6 +31,15 @@ SCENARIOS = {
     "three": on_barrier(*[party()] * 3, parties=3, faults=ALL),
     "three who listen": on_barrier(*[party(eager=True)] * 3, parties=3, faults=ALL),
     "three, an action, a time limit": on_barrier(*[party(**HASTY)] * 3, parties=3, faults=ALL),
+    "two, an action, the server out of reach": on_barrier(
+        *[party(action=True)] * 2, parties=2, faults=AWAY, budget=2
+    ),
+    "two who listen, the server out of reach": on_barrier(
+        *[party(eager=True)] * 2, parties=2, faults=AWAY, budget=2
+    ),
+    "three, a time limit, the server out of reach": on_barrier(
+        *[party(timeout=1.0)] * 3, parties=3, faults=AWAY
+    ),
     "two and an abort": on_barrier(
         *[party(timeout=1.0)] * 2, smasher("broken"), parties=2, faults=ALL
     ),

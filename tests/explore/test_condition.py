@@ -9,8 +9,8 @@ import pytest
 
 from lithops_mp._store.families import Ref
 
-from .explorer import INTERRUPTS, USUAL
-from .programs import COND, LOCK, maker, on_cond, taker
+from .explorer import AWAY, INTERRUPTS, USUAL
+from .programs import COND, LOCK, maker, on_cond, once_more, taker
 
 pytestmark = pytest.mark.slow
 
@@ -66,3 +66,18 @@ def test_no_wake_up_is_lost_with_a_dead_waiter_that_nobody_buries(explore, eager
 @pytest.mark.parametrize("eager", [False, True])
 def test_ctrl_c_during_wait_gives_the_lock_back(explore, eager):
     explore(on_cond(taker(eager=eager), maker(), faults=INTERRUPTS, budget=2))
+
+
+AWAY_FROM = {
+    "two, Ctrl-C": on_cond(once_more(taker()), maker(), faults=AWAY | INTERRUPTS, budget=2),
+    "three, one item": on_cond(taker(), taker(), maker(), faults=AWAY),
+    "three, one of whom listens": on_cond(
+        once_more(taker(eager=True)), taker(timeout=1.0), maker(items=2, count=-1), faults=AWAY
+    ),
+    "two, RLock": on_cond(once_more(taker("rlock")), maker("rlock"), kind="rlock", faults=AWAY),
+}
+
+
+@pytest.mark.parametrize("name", AWAY_FROM)
+def test_who_gave_the_server_up_waits_no_longer_when_it_is_back(name, explore):
+    explore(AWAY_FROM[name])

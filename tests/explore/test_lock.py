@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from .explorer import IN_FLIGHT, INTERRUPTS, USUAL
-from .programs import locker, on_sem
+from .explorer import AWAY, IN_FLIGHT, INTERRUPTS, USUAL
+from .programs import locker, on_sem, once_more
 
 FULL = "finish bury drop"
 
@@ -27,6 +27,15 @@ SCENARIOS = {
     "three, the wait sent along": on_sem(*[locker(eager=True)] * 3),
     "two, the wait sent along, Ctrl-C, two faults": on_sem(
         *[locker(eager=True)] * 2, budget=2, faults=USUAL | INTERRUPTS
+    ),
+    "three, the server out of reach": on_sem(
+        once_more(locker()), once_more(locker(timeout=1.0)), locker(), faults=AWAY
+    ),
+    "two, the server out of reach, two faults": on_sem(
+        *[once_more(locker())] * 2, faults=USUAL | AWAY, budget=2
+    ),
+    "two, the wait sent along, the server out of reach twice": on_sem(
+        *[once_more(locker(eager=True))] * 2, faults=AWAY, budget=2
     ),
     "three, RLock": on_sem(*[locker("rlock")] * 3, kind="rlock"),
 }

@@ -28,7 +28,7 @@ from .containers import (
     together,
     total,
 )
-from .explorer import IN_FLIGHT, Explorer, Scenario, Violation
+from .explorer import AWAY, IN_FLIGHT, Explorer, Scenario, Violation
 from .machine import Machine
 from .pools import on_pool, worker
 from .programs import (
@@ -69,6 +69,7 @@ THREE_SEMS = on_sem(
     *[locker("sem", most=9)] * 3, kind="sem", most=9, faults=frozenset({"lost", "crash after"})
 )
 STORE = on_cond(taker(), maker())
+ABSENT = on_cond(taker(), taker(), maker(), faults=AWAY)
 TWO_TAKERS = on_cond(taker(), taker(), maker(), faults=frozenset({"crash"}))
 EVENT = on_event(watcher(), setter("set", "clear"))
 BARRIER = on_barrier(*[party(rounds=2, timeout=1.0)] * 2, parties=2)
@@ -202,6 +203,42 @@ PLANTS = {
     ),
     "a notified waiter that died keeps the wake-up": Plant(
         "sem/bury", "pass_on(state, waiters, owner)", TWO_TAKERS, "stuck"
+    ),
+    "who leaves keeps its place in line": Plant(
+        "cond/leave", "if struck_off(line) then", ABSENT, "stuck|at the end", "if false then"
+    ),
+    "who leaves keeps the wake-up": Plant(
+        "cond/leave",
+        "elseif owner == ticket then\n  pass_on(lock, line, ticket)",
+        ABSENT,
+        "stuck",
+        "elseif owner == ticket then",
+    ),
+    "who leaves keeps the lock": Plant(
+        "cond/leave",
+        "if not hand_over(lock, line, true, died) then",
+        ABSENT,
+        "stuck|at the end",
+        "if nil then",
+    ),
+    "who leaves goes on waiting": Plant(
+        "cond/leave",
+        "if struck_off(waiters) then return {'LEFT'} end",
+        ABSENT,
+        "stuck|at the end|notified",
+        "",
+    ),
+    "who left may release what is somebody else's": Plant(
+        "cond/leave",
+        "redis.call('HSET', lock, 'x:' .. process_of(client), fence)",
+        ABSENT,
+        "mutual exclusion|too many times",
+    ),
+    "a copy of the wait is carried out after who sent it left (I6)": Plant(
+        "cond/leave",
+        "redis.call('HSET', lock, mine, record(seq, {'LEFT'}))",
+        ABSENT,
+        "too many times",
     ),
     "wait is carried out twice": Plant(
         "cond/wait",

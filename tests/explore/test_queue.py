@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .explorer import IN_FLIGHT, INTERRUPTS, USUAL
+from .explorer import AWAY, IN_FLIGHT, INTERRUPTS, USUAL
 from .queues import getter, joiner, on_queue, poller, putter
 
 pytestmark = pytest.mark.slow
@@ -65,6 +65,15 @@ SCENARIOS = {
         putter("a1", "a2"), getter(2, want=2, use=1), room=5, first=("z1",)
     ),
     "delivered again": on_queue(putter("a1"), getter(), getter(), redeliver=True, faults=ALL),
+    "a bound of one, the server out of reach": on_queue(
+        putter("a1", "a2"), putter("b1", timeout=1.0), getter(2), bound=1, faults=AWAY, budget=2
+    ),
+    "two get, the server out of reach": on_queue(
+        putter("a1", "a2"), getter(2, eager=True), getter(), faults=AWAY, budget=2
+    ),
+    "some are given back, the server out of reach": on_queue(
+        putter("a1"), getter(2, want=3, use=1), first=("z1", "z2", "z3"), faults=AWAY, budget=2
+    ),
     "tasks": on_queue(putter("a1", "a2"), getter(2, task=True), joiner(), joinable=True),
     "tasks with a bound": on_queue(
         putter("a1", "a2"), getter(2, task=True), joiner(), joinable=True, bound=1, faults=DEATHS

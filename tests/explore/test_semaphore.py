@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from .explorer import IN_FLIGHT, INTERRUPTS, USUAL
-from .programs import locker, on_sem
+from .explorer import AWAY, IN_FLIGHT, INTERRUPTS, USUAL
+from .programs import locker, on_sem, once_more
 
 ANY = 100  # what an unbounded semaphore may grow to
 
@@ -21,6 +21,9 @@ SCENARIOS = {
     "three, two units, bounded": on_sem(*[locker("sem", most=2)] * 3, kind="sem", value=2, most=2),
     "three with a time limit, Ctrl-C": on_sem(
         *users(3, timeout=1.0), kind="sem", most=ANY, faults=USUAL | INTERRUPTS
+    ),
+    "three, the server out of reach": on_sem(
+        *[once_more(users(1)[0])] * 2, *users(1, timeout=1.0), kind="sem", most=ANY, faults=AWAY
     ),
     "two and one that does not wait": on_sem(
         *users(2), *users(1, block=False), kind="sem", most=ANY

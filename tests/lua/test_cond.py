@@ -29,6 +29,11 @@ def expire(client: str, seq: int, wait: int) -> Run:
     return run("cond/expire", client=client, seq=seq, ticket=ticket)
 
 
+def leave(client: str, seq: int, fence: int, wait: int) -> Run:
+    ticket = f"{client}:{number(wait)}:C"
+    return run("cond/leave", client=client, seq=seq, fence=fence, ticket=ticket)
+
+
 LOOK = run("cond/look")
 COND_BURY = run("cond/bury", process="A")
 A1, A2 = f"A.0:{number(1)}", f"A.0:{number(2)}:C"
@@ -68,12 +73,17 @@ CASES = [
     Case("EXPIRED ACQUIRED 4 died", expire("A.0", 3, 2), [*MAKING, bury("B")]),
     Case("FORGOTTEN", expire("A.0", 3, 2), STRUCK),
     Case("STALE", expire("A.0", 3, 2), LATER),
+    Case("LEFT", leave("A.0", 3, 1, 2), WAITING),
+    Case("STALE", leave("A.0", 3, 1, 2), LATER),
     Case("BURIED", COND_BURY, WAITING),
     Case("VALUE 1", LOOK, WAITING),
     Case("VALUE 0", LOOK, AWAKE),
     *(
         Case("GONE", call, [])
-        for call in (wait("A.0", 1, 1), notify("A.0", 1, 1), expire("A.0", 2, 1), COND_BURY, LOOK)
+        for call in (
+            *(wait("A.0", 1, 1), notify("A.0", 1, 1), expire("A.0", 2, 1)),
+            *(leave("A.0", 3, 1, 2), COND_BURY, LOOK),
+        )
     ),
 ]
 
@@ -121,6 +131,48 @@ def test_a_notify_of_the_dead_goes_to_the_next(machine):
     assert [t.partition(":")[0] for t in in_line.list(LINE)] == ["B.0"]
     _, owner = play(machine, *waits, release("C.0", 3, 3, "rlock"), bury("A"))
     assert owner.hash(STATE)["owner"].startswith("B.0:")
+
+
+# -- who could not reach the server --
+
+
+@pytest.mark.parametrize("before", [WAITING, MAKING, NOTIFIED, AWAKE], ids="WMNA")
+@pytest.mark.parametrize("kind", ["lock", "rlock"])
+def test_who_leaves_is_nowhere_and_its_release_does_no_harm(machine, before, kind):
+    _, state = play(machine, *before, leave("A.0", 3, 1, 2))
+    assert state.list(AREA) == state.list(LINE) == []
+    s = state.hash(STATE)
+    assert s["owner"].startswith("B.0:" if before in (MAKING, NOTIFIED) else "")
+    assert (s["value"] == "1") == (s["owner"] == "")
+    # Nor does a copy of the wait that is read late.
+    assert play(machine, wait("A.0", 2, 1), state=state) == ("STALE", state)
+    reply, after = play(machine, release("A.0", 4, 1, kind), state=state)
+    assert reply == "LOST"
+    assert after.hash(STATE)["owner"] == s["owner"]
+
+
+def test_who_leaves_without_having_waited_still_has_the_lock(machine):
+    _, state = play(machine, *HELD, leave("A.0", 3, 1, 2))
+    assert play(machine, wait("A.0", 2, 1), state=state) == ("STALE", state)
+    reply, _ = play(machine, release("A.0", 4, 1, "rlock"), state=state)
+    assert reply == "RELEASED"
+
+
+@pytest.mark.parametrize("owns", [False, True])
+def test_the_notify_of_who_leaves_goes_to_the_next(machine, owns):
+    waits = [*WAITING, take("B.0", 1), wait("B.0", 2, 2), take("C.0", 1), notify("C.0", 2, 3)]
+    if owns:
+        waits.append(release("C.0", 3, 3, "rlock"))
+    _, state = play(machine, *waits, leave("A.0", 3, 1, 2))
+    places = [state.hash(STATE)["owner"]] if owns else state.list(LINE)
+    assert [ticket.partition(":")[0] for ticket in places] == ["B.0"]
+    assert state.list(AREA) == []
+
+
+def test_who_leaves_does_not_hide_that_the_last_holder_died(machine):
+    _, state = play(machine, *NOTIFIED, bury("B"), leave("A.0", 3, 1, 2))
+    reply, _ = play(machine, take("C.0", 1), state=state)
+    assert reply == "ACQUIRED 4 died"
 
 
 # -- who listens --

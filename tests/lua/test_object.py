@@ -110,6 +110,7 @@ LOOKED_AT = {
     "cond/look": [COND],
     "cond/bury": [COND],
     "cond/expire": [LOCK],
+    "cond/leave": [LOCK],
     "mem/fetch": [REGION],
     "mem/release": [LOCK],  # a region that is gone must not keep the lock
 }
