@@ -84,7 +84,8 @@ def release(lock: SemKeys, me: Me, fence: int, changes: dict[MemKeys, Ranges]) -
     A :class:`Commit` is how ``SemLock.release`` begins with it.
     """
     what = packed(list(changes.values()))
-    first = Call(release_bound(lock, list(changes)), (0, what, me.id, me.stamp(), fence))
+    bound = release_bound(lock, list(changes))
+    first = Call(bound, (0, what, me.id, me.stamp(), fence), late=True)
     try:
         reply = yield first
     except BaseException as error:
@@ -437,6 +438,13 @@ def _flush(client: Client, seq: bytes, lock: SemLock) -> None:
     commit.done()
     if interrupt:
         raise interrupt
+
+
+def abandon(lock: SemLock) -> None:
+    """Forget what was changed under a lock that is given up."""
+    for region in lock.dirty:
+        region.take_changes()
+    lock.dirty = {}
 
 
 _seen_to = 0  # the pid in which the finalizer was registered; a fork needs its own

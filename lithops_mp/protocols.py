@@ -272,7 +272,7 @@ def release(sem: SemKeys, me: Me, fence: int) -> Steps:
 
     Returns what interrupted it, for the caller to raise: the release has happened.
     """
-    first = Call(sem.release, (me.id, me.stamp(), fence))
+    first = Call(sem.release, (me.id, me.stamp(), fence), late=True)
     try:
         reply = yield first
     except BaseException as error:

@@ -33,7 +33,14 @@ from ._store.replies import fault
 from ._store.scripts import Argument, Bound
 from ._store.session import current
 from .arguments import count, seconds
-from .errors import FINAL, LockLost, ObjectExpired, OwnerDied, OwnerDiedWarning
+from .errors import (
+    FINAL,
+    LockLost,
+    ObjectExpired,
+    OwnerDied,
+    OwnerDiedWarning,
+    ServerUnavailable,
+)
 from .handle import Handle
 
 __all__ = ["Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore"]
@@ -109,6 +116,8 @@ class SemLock(Handle):
         self._amid = 0
         # Somebody was notified, whom the release will wake.
         self._awaited = False
+        #: The release that could not be sent, of what we had last.
+        self._owed: Call | None = None
         #: Those of ``regions`` that this process has changed and not written back.
         self.dirty: dict[memory.Region, None] = {}
 
@@ -222,6 +231,7 @@ class SemLock(Handle):
         else:
             self._depth += depth
         self._thread = thread
+        self._owed = None
 
     def _report(self, died: str) -> None:
         message = (
@@ -239,8 +249,12 @@ class SemLock(Handle):
         Raises what CPython does when there is nothing to release (AssertionError for an
         RLock, ValueError), and LockLost if the lock was given away because this process
         stood still too long: then nothing was written. After these and ObjectExpired
-        nothing is held; after ServerUnavailable it may be tried again.
+        nothing is held. Nor is it after ServerUnavailable: unless the release was carried
+        out, it is when the server is there again; what was changed was written with it, or
+        never is. To release a lock once more tells whether that has happened.
         """
+        if self._owed is not None:
+            return self._ask_again(self._owed)
         amid = 0
         if self.kind == RLOCK:
             amid = _main_thread()
@@ -249,7 +263,13 @@ class SemLock(Handle):
             if self._depth > 1:
                 self._depth -= 1
                 return
-        fence, client = self.fence, current().client
+        session, fence = current(), self.fence
+        try:
+            client = session.client
+        except ServerUnavailable:  # what this process has put comes late, then
+            client = session._client
+            self._owe(client, fence, Call(self.keys.release, (client.id, client.stamp(), fence)))
+            raise
         interrupt: BaseException | None = None
         commit = None
         # As in acquire: two calls less, on the way to who waits for this.
@@ -263,10 +283,10 @@ class SemLock(Handle):
             seq, digits = client.stamp(), b"%d" % fence
             release: Bound = self.keys.release
             args: tuple[Argument, ...] = (client.id, seq, fence)
-            if self.dirty:
-                commit = memory.Commit(self, client, seq)
-                release, args = commit.bound, commit.args
             try:
+                if self.dirty:
+                    commit = memory.Commit(self, client, seq)
+                    release, args = commit.bound, commit.args
                 try:
                     if commit:
                         packet = release.pack(args)
@@ -278,8 +298,11 @@ class SemLock(Handle):
                 except BaseException as error:
                     reply = error
                 if reply != b"RELEASED":
-                    first = Call(release, args)
+                    first = Call(release, args, late=True)
                     interrupt = client.run(protocols.release_on(self.keys, first, reply))
+            except ServerUnavailable:
+                self._owe(client, fence, Call(release, args))
+                raise
             except (ValueError, AssertionError, LockLost, ObjectExpired) as error:
                 interrupt, commit = error, None
             except BaseException:
@@ -299,6 +322,30 @@ class SemLock(Handle):
                 self._depth -= 1
         if commit:
             commit.done()
+        if interrupt:
+            raise interrupt
+
+    def _owe(self, client: Client, fence: int, release: Call) -> None:
+        """The server is out of reach: give up what we hold, and release it as soon as it is not.
+
+        Whoever caught the error might wait for itself otherwise, the next time.
+        """
+        memory.abandon(self)
+        client.owe(release)
+        if self.kind != SEMAPHORE:  # of whose units nobody could say which one is meant
+            self._owed = release
+        self._awaited = False
+        if self.fence == fence:
+            self.fence = 0
+            if self._depth:
+                self._depth -= 1
+
+    def _ask_again(self, release: Call) -> None:
+        """Was a release carried out that had no answer?"""
+        reply, interrupt = current().client.run(protocols.insist(release))
+        self._owed = None
+        if reply not in (b"RELEASED", b"STALE"):
+            raise fault(reply, self.kind)
         if interrupt:
             raise interrupt
 

@@ -10,8 +10,11 @@ very same bytes are sent on a new one: redis-py's own retries stay off.
 
 from __future__ import annotations
 
+import contextlib
 import select
+import threading
 import time
+import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -59,6 +62,9 @@ RECONNECT_EMBEDDED = 1.0
 # How long one that was lost may take to greet us.
 BRIEF = 1.0
 
+# Seconds between two tries to send what is owed to a server that was lost.
+PAUSE = 1.0
+
 _BROKEN = (ConnectionError, TimeoutError, ReadOnlyError)
 
 _MULTI, _EXEC = command("MULTI"), command("EXEC")
@@ -95,6 +101,27 @@ def read_streams(streams: Mapping[str, str], milliseconds: int, count: int = 1) 
     return command(*head, *streams.keys(), *streams.values())
 
 
+def _pay(debtor: weakref.ref[Client]) -> None:
+    """Send what a client owes until that succeeds, or it has done so itself.
+
+    Both may send it: then the second copy comes too late, as any copy may.
+    """
+    while (client := debtor()) and (owed := client._late.copy()):
+        wire = Wire(client.settings.connection(socket_timeout=SILENCE), SILENCE, owed.copy())
+        del client
+        try:
+            wire.send(command("PING"))
+        except RedisError:
+            time.sleep(PAUSE)
+            continue
+        finally:
+            wire.disconnect()
+        if client := debtor():
+            for packet in owed:
+                with contextlib.suppress(ValueError):
+                    client._late.remove(packet)
+
+
 class Woken(Exception):
     """Somebody in this process has something for who waits for the server."""
 
@@ -115,8 +142,9 @@ class Client:
         self.wake: int | None = None
         self._seq = 0
         self._lost = False
-        # What is to be taken back when a lost server is there again.
+        # What is to be carried out when a lost server is there again.
         self._late: list[bytes] = []
+        self._payer: threading.Thread | None = None
         # Of each script that answers by hints: how many of its next requests carry its text.
         self._in_full: dict[str, int] = {}
         self._doubt = 1  # the server may never have seen one
@@ -437,13 +465,26 @@ class Client:
                 return self.call(step.bound, step.args)
             except ServerUnavailable:
                 if step.late:
-                    packet = step.bound.pack(step.args)
-                    self._late.append(_in_full(packet, step.bound.script))
+                    self.owe(step)
                 raise
         if type(step) is Block:
             return self.block(step.mailbox, step.seconds)
         assert type(step) is Watch
         return self.watch(step.stream, step.last, step.seconds)
+
+    def owe(self, step: Call) -> None:
+        """Carry out a call when the server is there again.
+
+        Before we say anything else; but we may never do so, and others wait for it.
+        """
+        packet = _in_full(step.bound.pack(step.args), step.bound.script)
+        if packet not in self._late:
+            self._late.append(packet)
+        if self._payer is None or not self._payer.is_alive():
+            self._payer = threading.Thread(
+                target=_pay, args=(weakref.ref(self),), name=f"owed by {self.id}", daemon=True
+            )
+            self._payer.start()
 
     def run(self, protocol: Generator[Command, Any, T]) -> T:
         """Run a protocol to its end.

@@ -15,8 +15,9 @@ from .scripts import Argument, Bound
 class Call(NamedTuple):
     """Run a script once, however often it has to be sent. Answers its reply.
 
-    With ``late`` it takes back a request whose outcome nobody will know: if the server is
-    lost it is carried out when this client reaches it again, before anything else.
+    With ``late`` it takes back, or completes, what nobody will know the outcome of: if the
+    server is lost it is carried out when this client reaches it again, before anything
+    else, or when it is there again.
     """
 
     bound: Bound

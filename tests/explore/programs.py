@@ -89,14 +89,9 @@ def leaving(sem: SemKeys, me: Me, grant: protocols.Grant) -> Run:
 
 
 def giving_back(sem: SemKeys, me: Me, fence: int) -> Run:
-    """Release what may have been lost, as often as it takes to be told."""
-    release = Call(sem.release, (me.id, me.stamp(), fence))
-    while True:
-        with contextlib.suppress(ServerUnavailable):
-            reply = yield release
-            with contextlib.suppress(LockLost):
-                yield from protocols.release_on(sem, release, reply)
-            return
+    """Release what may have been lost, now or later."""
+    with contextlib.suppress(LockLost, ServerUnavailable):
+        yield from protocols.release(sem, me, fence)
 
 
 def once_more(program: Program) -> Program:

@@ -74,6 +74,13 @@ AWAY_FROM = {
     "three, one of whom listens": on_cond(
         once_more(taker(eager=True)), taker(timeout=1.0), maker(items=2, count=-1), faults=AWAY
     ),
+    "two, at the release too": on_cond(
+        once_more(taker()),
+        maker(),
+        faults=AWAY,
+        budget=2,
+        interruptible=frozenset({"acquire", "cond_wait", "release"}),
+    ),
     "two, RLock": on_cond(once_more(taker("rlock")), maker("rlock"), kind="rlock", faults=AWAY),
 }
 

@@ -57,6 +57,15 @@ def test_ctrl_c_during_release_does_not_keep_the_lock(explore):
     explore(scenario)
 
 
+@pytest.mark.parametrize("kind", ["lock", "rlock", "sem"])
+def test_what_could_not_be_released_is_when_the_server_is_back(kind, explore):
+    where = frozenset({"acquire", "acquire_eager", "release"})
+    eager = kind != "sem"
+    programs = once_more(locker(kind, rounds=2)), once_more(locker(kind, eager=eager)), locker(kind)
+    explore(on_sem(*programs, kind=kind, faults=AWAY, interruptible=where))
+    explore(on_sem(*programs[:2], kind=kind, faults=AWAY, budget=2, interruptible=where))
+
+
 def test_the_scenarios_do_what_they_are_meant_to(explore):
     """Waiting, giving up and entering all happen: else the search proves little."""
     results = explore(on_sem(*[locker(timeout=1.0)] * 2)).results

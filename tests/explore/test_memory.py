@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from .explorer import IN_FLIGHT, INTERRUPTS, USUAL
+from .explorer import AWAY, IN_FLIGHT, INTERRUPTS, USUAL
 from .programs import adder, counter, marker, on_mem
 
 FULL = "finish bury drop"
@@ -55,6 +55,13 @@ def test_a_client_that_was_buried_too_early_changes_nothing(explore):
 def test_ctrl_c_during_release_writes_once(explore):
     interruptible = frozenset({"release"})
     explore(on_mem(*[counter()] * 2, faults=INTERRUPTS, interruptible=interruptible))
+
+
+@pytest.mark.parametrize("how", ["", "along", "eager", "stage"])
+def test_what_could_not_be_written_is_or_never_is_when_the_server_is_back(how, explore):
+    where = frozenset({"acquire", "acquire_eager", "acquire_on", "release"})
+    scenario = on_mem(*[counter(how=how)] * 3, faults=AWAY, interruptible=where)
+    explore(scenario)
 
 
 def test_the_scenarios_do_what_they_are_meant_to(explore):

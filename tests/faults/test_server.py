@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +253,95 @@ def test_server_that_pauses_is_waited_for(evidence: Evidence, log: Log, how: str
 
 def wait_for_event(log: Log, event: mp.Event) -> None:
     assert event.wait()
+
+
+# -- silent for longer than it is waited for --
+
+
+@pytest.fixture
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a second of silence is long, for this thread."""
+    for name, value in ("SILENCE", 0.5), ("RECONNECT", 0.5), ("BRIEF", 0.25), ("PAUSE", 0.05):
+        monkeypatch.setattr(client_module, name, value)
+    client = session.current().client
+    client._connection.disconnect()
+    client._connection = client._open()
+
+
+@contextlib.contextmanager
+def silent(server: Server) -> Iterator[None]:
+    server.freeze()
+    try:
+        with pytest.raises(ServerUnavailable):
+            yield
+    finally:
+        server.thaw()
+
+
+@pytest.mark.usefixtures("_hasty")
+@pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore"])
+def test_what_could_not_be_released_is_though_nobody_speaks(evidence: Evidence, kind: str) -> None:
+    """Neither has the program to release it again, nor its thread to ask for anything."""
+    lock = getattr(mp, kind)()
+    with silent(evidence.server), lock:
+        pass
+
+    def take() -> None:
+        with lock:
+            pass
+
+    with meanwhile(take):
+        pass
+    with lock:  # not waiting for ourselves
+        pass
+
+
+@pytest.mark.usefixtures("_hasty")
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_to_release_once_more_releases_nobody_elses(
+    evidence: Evidence, log: Log, kind: str
+) -> None:
+    lock = getattr(mp, kind)()
+    lock.acquire()
+    with silent(evidence.server):
+        lock.release()
+    other = start(log, hold, lock)
+    log.wait("holds")
+    lock.release()
+    assert evidence.owner(lock) == other.uid
+    other.kill()
+    assert other.join() == -signal.SIGKILL
+
+
+def hold(log: Log, lock: mp.Lock) -> None:
+    lock.acquire()
+    log("holds")
+    signal.pause()
+
+
+@pytest.mark.usefixtures("_hasty")
+def test_to_release_once_more_says_that_it_was_released(evidence: Evidence) -> None:
+    lock = mp.Lock()
+    lock.acquire()
+    with silent(evidence.server):
+        lock.release()
+    lock.release()
+    with pytest.raises(ValueError, match="too many times"):
+        lock.release()
+
+
+@pytest.mark.usefixtures("_hasty")
+@pytest.mark.parametrize("size", [10, 100_000], ids=["small", "large"])
+def test_what_was_changed_under_a_lock_was_written_whole_or_not_at_all(
+    evidence: Evidence, size: int
+) -> None:
+    array = mp.Array("b", size)
+    with silent(evidence.server), array:
+        array[:] = [1] * size
+    with array:
+        assert set(array[:]) in ({0}, {1})
+        array[0] = 2
+    assert array[0] == 2
 
 
 # -- busy with a script, which may be anybody's: all else is refused --
