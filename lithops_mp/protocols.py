@@ -582,6 +582,14 @@ def barrier_open(barrier: BarrierKeys, me: Me, ticket: str) -> Steps:
     return reply[0] == b"PASSED", interrupt
 
 
+def barrier_fail(barrier: BarrierKeys, me: Me, ticket: str) -> Steps:
+    """The action failed, or nobody knows whether :func:`barrier_open` was carried out.
+
+    Unless it was, the barrier is broken for those who wait.
+    """
+    yield from insist(Call(barrier.expire, (me.id, ticket.partition(":")[2], 1), late=True))
+
+
 def barrier_smash(barrier: BarrierKeys, me: Me, phase: str) -> Steps:
     """``phase`` "broken" aborts, "filling" resets."""
     reply = yield Call(barrier.smash, (me.id, me.stamp(), phase))

@@ -18,6 +18,7 @@ None of that is said again below.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing.synchronize as _mp
 import threading
 import warnings
@@ -700,7 +701,8 @@ class Barrier(threading.Barrier):
                 steps = protocols.barrier_open(keys, client, passage.ticket)
                 opened, interrupt = client.run(steps)
             except BaseException:
-                self.abort()
+                with contextlib.suppress(ServerUnavailable):  # it is owed, then
+                    client.run(protocols.barrier_fail(keys, client, passage.ticket))
                 raise
             if interrupt:
                 raise interrupt

@@ -420,13 +420,16 @@ def acting(barrier: BarrierKeys, me: Me, ticket: str, number: int, fails: bool) 
     me.held["action"] = number
     try:
         if fails:
-            yield from protocols.barrier_smash(barrier, me, "broken")
-            opened = False
-        else:
-            yield Put("acted", number + 1)
+            yield from protocols.barrier_fail(barrier, me, ticket)
+            return "BROKEN"
+        yield Put("acted", number + 1)
+        try:
             opened, interrupt = yield from protocols.barrier_open(barrier, me, ticket)
-            if interrupt:
-                raise interrupt
+        except ServerUnavailable:
+            yield from protocols.barrier_fail(barrier, me, ticket)
+            raise
+        if interrupt:
+            raise interrupt
     finally:
         del me.held["action"]
     return "PASSED" if opened else "BROKEN"

@@ -69,3 +69,10 @@ def test_ctrl_c_after_the_action_does_not_keep_the_others(explore):
         faults=INTERRUPTS, interruptible=frozenset({"barrier_open"}),
     )  # fmt: skip  # one subject per line
     explore(scenario)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_who_cannot_say_that_the_action_is_over_keeps_nobody(fails, explore):
+    where = frozenset({"barrier_wait", "barrier_open", "barrier_fail"})
+    parties = [party(rounds=2, action=True, fails=fails)] * 2
+    explore(on_barrier(*parties, parties=2, faults=AWAY, budget=2, interruptible=where))
