@@ -37,11 +37,25 @@ class Busy(ConnectionError):
     """The server cannot do it now: nothing was carried out, and the connection is sound.
 
     It has run a script for seconds, nobody knows whose; or a failover is under way, which
-    ends blocked calls, too.
+    ends blocked calls, too; or its memory or its disk is full.
     """
 
+    @classmethod
+    def of(cls, text: str) -> Busy | None:
+        """What an error reply says, if it says this. Redis 6 quotes it in a script's error."""
+        for word in _BUSY:
+            if text.startswith(word) or f"-{word}" in text:
+                return cls(text[text.index(word) :])
+        return None
 
-_BUSY = ("BUSY ", "UNBLOCKED ", "NOREPLICAS ", "MASTERDOWN ")
+    @classmethod
+    def meant(cls, error: exceptions.ResponseError) -> Busy | None:
+        """:meth:`of`, of redis-py's error, which may lack the word."""
+        return cls.of(_CUT_OFF.get(type(error), "") + str(error))
+
+
+_BUSY = ("BUSY ", "UNBLOCKED ", "NOREPLICAS ", "MASTERDOWN ", "OOM ", "MISCONF ")
+_CUT_OFF = {exceptions.OutOfMemoryError: "OOM ", exceptions.MasterDownError: "MASTERDOWN "}
 
 
 def _timeval(seconds: float) -> bytes:
@@ -50,7 +64,7 @@ def _timeval(seconds: float) -> bytes:
 
 def _meant(text: str, parse: Callable[[str], Exception]) -> Exception:
     """The exception that an error reply stands for."""
-    return Busy(text) if text.startswith(_BUSY) else parse(text)
+    return Busy.of(text) or parse(text)
 
 
 # What a socket raises was raised in one of these, or by C below them.
@@ -96,9 +110,8 @@ class Wire:
             if self._first is not None:
                 self._say_first(self._first)
         except exceptions.ResponseError as error:
-            if str(error).startswith(_BUSY):  # it chooses no database either
-                raise Busy(str(error)) from None
-            raise
+            # It chooses no database either.
+            raise Busy.meant(error) or error from None
         sock = self._connection._sock
         self.met = True
         sock.settimeout(self._silence)
@@ -119,7 +132,7 @@ class Wire:
             try:
                 self._connection.read_response()
             except exceptions.ResponseError as error:
-                if str(error).startswith(_BUSY):
+                if Busy.meant(error):
                     raise
         packets.clear()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -253,6 +254,48 @@ def test_server_that_pauses_is_waited_for(evidence: Evidence, log: Log, how: str
 
 def wait_for_event(log: Log, event: mp.Event) -> None:
     assert event.wait()
+
+
+# -- full, for a moment --
+
+
+def refusals(server: Server) -> int:
+    """How often it has said that its memory is full."""
+    found = re.search(rb"errorstat_OOM:count=(\d+)", server.command("INFO", "errorstats"))
+    return int(found[1]) if found else 0
+
+
+def test_server_whose_memory_is_full_is_waited_for(evidence: Evidence, log: Log) -> None:
+    server, lock, event = evidence.server, mp.Lock(), mp.Event()
+    value = mp.Value("i")
+    children = [start(log, count_waiting, lock), start(log, wait_for_event, event)]
+    log.wait("acquired")
+    evidence.wait_blocked(children[1].address)
+    used: list[str] = []
+
+    def use() -> None:
+        with value:
+            value.value += 1
+        used.append("a value")
+
+    server.command("CONFIG", "SET", "maxmemory", 1)
+    with meanwhile(use), meanwhile(lambda: log("joined", children[0].join())):
+        # Who beats for them is refused, too.
+        eventually(lambda: refusals(server) > 20, "refusals")
+        assert not used
+        server.command("CONFIG", "SET", "maxmemory", 0)
+    assert value.value == 1
+    event.set()
+    assert [child.join() for child in children] == [0, 0]
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_server_whose_memory_stays_full_is_an_error_in_bounded_time(server: Server) -> None:
+    client = Client(dataclasses.replace(server.settings, db=1), "p.0")
+    server.command("CONFIG", "SET", "maxmemory", 1)
+    with pytest.raises(ServerUnavailable, match="out of memory"):
+        client.plain("SET", "some", "thing")
+    assert client.plain("GET", "some") is None
 
 
 # -- silent for longer than it is waited for --
