@@ -29,6 +29,7 @@ from ._store.families import Ref
 from ._store.replies import fault
 from ._store.scripts import Bound, command, packed, script
 from ._store.session import current
+from .errors import ServerUnavailable
 from .handle import Handle
 from .protocols import Me, SemKeys, Steps, insist, release_on
 
@@ -399,8 +400,9 @@ class Commit:
         lock.dirty = {}
         try:
             sent = [staged(client, seq, *change) for change in self.changes]
-        except BaseException:
-            self.undo()
+        except BaseException as error:
+            if keep or not isinstance(error, ServerUnavailable):  # then the lock is given up
+                self.undo()
             raise
         if len(sent) == 1:
             self.bound = self.changes[0][0].keys.release

@@ -269,6 +269,7 @@ class SemLock(Handle):
             client = session.client
         except ServerUnavailable:  # what this process has put comes late, then
             client = session._client
+            memory.abandon(self)
             self._owe(client, fence, Call(self.keys.release, (client.id, client.stamp(), fence)))
             raise
         interrupt: BaseException | None = None
@@ -331,15 +332,15 @@ class SemLock(Handle):
 
         Whoever caught the error might wait for itself otherwise, the next time.
         """
-        memory.abandon(self)
-        client.owe(release)
-        if self.kind != SEMAPHORE:  # of whose units nobody could say which one is meant
-            self._owed = release
         self._awaited = False
+        # As in release: another thread of ours may have it by now.
         if self.fence == fence:
             self.fence = 0
             if self._depth:
                 self._depth -= 1
+            if self.kind != SEMAPHORE:  # of whose units nobody could say which one is meant
+                self._owed = release
+        client.owe(release)
 
     def _ask_again(self, release: Call) -> None:
         """Was a release carried out that had no answer?"""
