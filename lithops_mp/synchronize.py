@@ -105,20 +105,26 @@ class SemLock(Handle):
         return self.kind, self.maxvalue, self.policy
 
     def forget(self) -> None:
-        """Hold nothing: what a new or a forked process starts with."""
+        """Have nothing to do with it: what a new or a forked process starts with."""
+        self._phrases = protocols.Phrases(self.keys, "")
+        # The main thread, while it is in the middle of an RLock's acquire or release.
+        self._amid = 0
+        #: The release that could not be sent, of what we had last.
+        self._owed: Call | None = None
+        #: Releases to come, by thread, of what was given up in a wait.
+        self._excused: dict[int, int] = {}
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Hold nothing."""
         self._depth = 0
         self._thread = 0
         self.fence = 0
-        self._phrases = protocols.Phrases(self.keys, "")
         # While this is above 0 a line is expected: PATIENCE after an acquire that stood in
         # one, and one less with each that finds the lock free.
         self._line = 0
-        # The main thread, while it is in the middle of an RLock's acquire or release.
-        self._amid = 0
         # Somebody was notified, whom the release will wake.
         self._awaited = False
-        #: The release that could not be sent, of what we had last.
-        self._owed: Call | None = None
         #: Those of ``regions`` that this process has changed and not written back.
         self.dirty: dict[memory.Region, None] = {}
 
@@ -233,6 +239,8 @@ class SemLock(Handle):
             self._depth += depth
         self._thread = thread
         self._owed = None
+        if self._excused:
+            self._excused.pop(thread, None)
 
     def _report(self, died: str) -> None:
         message = (
@@ -256,6 +264,8 @@ class SemLock(Handle):
         """
         if self._owed is not None:
             return self._ask_again(self._owed)
+        if self._excused and self._excuse():
+            return
         amid = 0
         if self.kind == RLOCK:
             amid = _main_thread()
@@ -341,6 +351,21 @@ class SemLock(Handle):
             if self.kind != SEMAPHORE:  # of whose units nobody could say which one is meant
                 self._owed = release
         client.owe(release)
+
+    def excuse(self, client: Client, fence: int, releases: int) -> None:
+        """The server is out of reach for a thread that waits in a condition.
+
+        It does not hold the lock again. If the wait was not carried out it never gave it up,
+        so a release is owed; the caller's own ones (``with``) are not to say more than the wait.
+        """
+        self._excused[threading.get_ident()] = releases
+        client.owe(Call(self.keys.release, (client.id, client.stamp(), fence)))
+
+    def _excuse(self) -> bool:
+        left = self._excused.pop(threading.get_ident(), 0)
+        if left > 1:
+            self._excused[threading.get_ident()] = left - 1
+        return left > 0
 
     def _ask_again(self, release: Call) -> None:
         """Was a release carried out that had no answer?"""
@@ -516,6 +541,7 @@ class Condition(_mp.Condition):
         the lock is held. Raises AssertionError if the calling thread does not hold the
         lock, LockLost if it has lost it. If the lock's last holder died, warns with
         OwnerDiedWarning or, under the policy ``raise``, raises OwnerDied: with the lock held.
+        After ServerUnavailable it is not held, and to release it does nothing.
         """
         semlock: SemLock = self._lock._semlock
         assert semlock._is_mine(), "must acquire() condition before using wait()"
@@ -539,27 +565,33 @@ class Condition(_mp.Condition):
         keys, start = self._sleeping_count.keys, client.clock()
         reply: Any = None
         try:
-            semlock.forget()
-            if timeout is None:
-                wait = keys.wait.pack((client.id, seq, fence, keys.name, 1))
-                try:
-                    hint = client.hear(keys.wait.script, wait, seq)
-                    reply = protocols.told(client, hint, seq, start + EAGER)
-                except BaseException as error:
-                    reply = error
-            deadline = None if timeout is None else start + timeout
-            steps = protocols.cond_wait_on(keys, client, seq, fence, reply, deadline)
-            notified, grant, interrupt = client.run(steps)
-            semlock._take(grant.fence, depth)
+            semlock.let_go()
+            try:
+                if timeout is None:
+                    wait = keys.wait.pack((client.id, seq, fence, keys.name, 1))
+                    try:
+                        hint = client.hear(keys.wait.script, wait, seq)
+                        reply = protocols.told(client, hint, seq, start + EAGER)
+                    except BaseException as error:
+                        reply = error
+                deadline = None if timeout is None else start + timeout
+                steps = protocols.cond_wait_on(keys, client, seq, fence, reply, deadline)
+                notified, grant, interrupt = client.run(steps)
+                semlock._take(grant.fence, depth)
+            except (*FINAL, AssertionError):
+                raise
+            except BaseException as error:
+                # Ctrl-C before or between the protocol's steps: the lock is got back all the same.
+                steps = protocols.cond_wait_on(keys, client, seq, fence, error, None)
+                notified, grant, interrupt = client.run(steps)
+                semlock._take(grant.fence, depth)
+        except ServerUnavailable:
+            semlock.excuse(client, fence, depth)
+            raise
         except (*FINAL, AssertionError):
             # For the caller's release, which is to find out about the same fence.
             semlock._take(fence, depth)
             raise
-        except BaseException as error:
-            # Ctrl-C before or between the protocol's steps: the lock is got back all the same.
-            steps = protocols.cond_wait_on(keys, client, seq, fence, error, None)
-            notified, grant, interrupt = client.run(steps)
-            semlock._take(grant.fence, depth)
         return bool(notified), grant.died, interrupt
 
     def notify(self, n: int = 1) -> None:

@@ -326,8 +326,9 @@ def silent(server: Server) -> Iterator[None]:
 def test_what_could_not_be_released_is_though_nobody_speaks(evidence: Evidence, kind: str) -> None:
     """Neither has the program to release it again, nor its thread to ask for anything."""
     lock = getattr(mp, kind)()
-    with silent(evidence.server), lock:
-        pass
+    with pytest.raises(ServerUnavailable), lock:
+        evidence.server.freeze()
+    evidence.server.thaw()
 
     def take() -> None:
         with lock:
@@ -374,13 +375,48 @@ def test_to_release_once_more_says_that_it_was_released(evidence: Evidence) -> N
 
 
 @pytest.mark.usefixtures("_hasty")
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_who_waits_in_a_condition_is_told_of_the_server_alone(
+    evidence: Evidence, depth: int
+) -> None:
+    """And not that what it releases then is not its own."""
+    condition = mp.Condition(mp.RLock() if depth else mp.Lock())
+
+    def wait(depth: int) -> None:
+        with condition:
+            if depth > 1:
+                return wait(depth - 1)
+            evidence.server.freeze()
+            try:
+                condition.wait()
+            finally:
+                evidence.server.thaw()
+
+    with pytest.raises(ServerUnavailable):
+        wait(depth)
+    assert evidence.line(condition) == []
+
+    def notify() -> None:
+        eventually(lambda: evidence.line(condition), "a waiter")
+        with condition:
+            condition.notify()
+
+    with meanwhile(notify), condition:
+        assert condition.wait(PATIENCE)
+    with pytest.raises((AssertionError, ValueError)):  # which is excused no more
+        condition.release()
+
+
+@pytest.mark.usefixtures("_hasty")
 @pytest.mark.parametrize("size", [10, 100_000], ids=["small", "large"])
 def test_what_was_changed_under_a_lock_was_written_whole_or_not_at_all(
     evidence: Evidence, size: int
 ) -> None:
     array = mp.Array("b", size)
-    with silent(evidence.server), array:
-        array[:] = [1] * size
+    array.acquire()
+    array[:] = [1] * size
+    with silent(evidence.server):
+        array.release()
     with array:
         assert set(array[:]) in ({0}, {1})
         array[0] = 2
