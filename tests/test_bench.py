@@ -102,7 +102,9 @@ def test_round_trips_are_counted(outcome: Outcome) -> None:
             assert row["requests"] > 0, row
         else:
             assert row["requests"] is not None
-    lock = {row["contestant"]: row["requests"] for row in rows if row["case"] == "Lock pair"}
+    # Of a few operations only, and on a busy machine somebody's sign of life comes between.
+    pairs = [row for row in rows if row["case"] == "Lock pair"]
+    lock = {row["contestant"]: round(row["requests"]) for row in pairs}
     assert lock["lithops_mp"] == lock["floor"] == 2
     assert lock["multiprocessing"] == lock["Manager"] == 0
 
