@@ -36,6 +36,9 @@ SAFETY = 2.0
 # another one is invoked. Claiming is exclusive, so being early is harmless.
 CLAIM = 5.0
 
+# Seconds between two looks whether a server that was given up is there again.
+PAUSE = 1.0
+
 # How many functions are invoked for a process before it is given up: one that dies
 # before it begins may have been unlucky, a second one is not.
 ATTEMPTS = 2
@@ -52,6 +55,9 @@ class Listener:
         self.pid = os.getpid()
         self.inbox = keys.inbox(self.session.uid)
         self.children: dict[str, Popen] = {}
+        #: Those who were said to be over while the server was out of reach; it is still to hear.
+        self.abandoned: list[Popen] = []
+        self.over = threading.Event()  # nobody needs it any more
         self.client = Client(self.session.settings, f"{self.session.uid}.listener")
         threading.Thread(target=self._run, name="lithops_mp listener", daemon=True).start()
 
@@ -76,8 +82,11 @@ class Listener:
     def _run(self) -> None:
         last = "0-0"
         checked = time.monotonic()
-        while True:
+        while not self.over.is_set():
             try:
+                while self.abandoned:
+                    self._end(self.abandoned[0], "it was given up with the server")
+                    self._forget(self.abandoned.pop(0))
                 found = self.client.messages(self.inbox, last, int(SAFETY * 1000))
                 for ident, fields in found:
                     last = ident.decode()
@@ -89,7 +98,7 @@ class Listener:
                     self._check()
             except Exception as error:  # nobody may be left waiting for this thread
                 self._lost(error)
-                return
+                self.over.wait(PAUSE)
 
     def _handle(self, fields: list[bytes], at: float) -> None:
         message = dict(zip(fields[::2], fields[1::2], strict=True))
@@ -109,9 +118,12 @@ class Listener:
         if lost:
             _write_all(2, f"lithops_mp: {child.name} is lost: {lost}\n".encode())
         self.remove(child)
+        self._forget(child)
+        child.note_end(code, at)
+
+    def _forget(self, child: Popen) -> None:
         strike = ("SREM", keys.children(self.session.uid), child.uid)
         processes.forget(self.client, child.uid, strike)
-        child.note_end(code, at)
 
     def _check(self) -> None:
         """Ask the records: what we were not told, and what nobody can tell us."""
@@ -156,20 +168,23 @@ class Listener:
                 self._give_up(child, f"no function could be started for it: {error}", 1)
 
     def _give_up(self, child: Popen, why: str, code: int = processes.KILLED) -> None:
+        self._bury(child, self._end(child, why, code), why)
+
+    def _end(self, child: Popen, why: str, code: int = processes.KILLED) -> int:
+        """Declare it over, which ends it if it is not, and pass on what it held."""
         code = processes.finish(self.client, child.uid, code, f"{child.name}: {why}")
         processes.close(self.client, child.uid, self.session.ttl, f"{child.name}: {why}")
-        self._bury(child, code, why)
+        return code
 
     def _lost(self, error: Exception) -> None:
+        """Tell all who wait for a child that it is over; those who look after it say the same."""
         if self.children:
             what = f"{type(error).__name__}: {error}"
             _write_all(2, f"lithops_mp: child processes are lost: {what}\n".encode())
         for child in list(self.children.values()):
             self.remove(child)
+            self.abandoned.append(child)
             child.note_end(processes.KILLED)
-        with self._lock:
-            if Listener._mine is self:
-                Listener._mine = None
 
 
 def interrupt_all() -> None:

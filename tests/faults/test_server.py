@@ -27,15 +27,15 @@ from support.programs import (
     start,
     url_of,
 )
-from support.servers import PATIENCE, Server, eventually, free_port
+from support.servers import PATIENCE, Server, alive, eventually, free_port
 
 import lithops_mp as mp
 from lithops_mp import listening
 from lithops_mp._store import client as client_module
-from lithops_mp._store import processes, session, settings, wire
+from lithops_mp._store import keys, processes, session, settings, wire
 from lithops_mp._store.client import Client
 from lithops_mp._store.wire import Busy
-from lithops_mp.errors import ObjectExpired, ServerUnavailable
+from lithops_mp.errors import ObjectExpired, OwnerDiedWarning, ServerUnavailable
 
 from .test_cut import count_up
 
@@ -405,6 +405,27 @@ def test_who_waits_in_a_condition_is_told_of_the_server_alone(
         assert condition.wait(PATIENCE)
     with pytest.raises((AssertionError, ValueError)):  # which is excused no more
         condition.release()
+
+
+@pytest.mark.usefixtures("_hasty")
+def test_children_that_were_given_up_are_over_when_the_server_is_back(
+    evidence: Evidence, log: Log, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Those who look after them have waited for it longer than we."""
+    lock = mp.Lock()
+    child = start(log, hold, lock)
+    log.wait("holds")
+    evidence.server.freeze()
+    assert child.join() == -signal.SIGKILL
+    assert alive(child.pid)
+    evidence.server.thaw()
+    with pytest.warns(OwnerDiedWarning, match="given up with the server"):
+        lock.acquire()
+    eventually(lambda: gone(child.pid), "its end")
+    assert keys.process(child.uid) not in evidence.all_keys()
+    assert "child processes are lost" in capfd.readouterr().err
+    another = start(log, count_waiting, mp.Lock())
+    assert another.join() == 0
 
 
 @pytest.mark.usefixtures("_hasty")

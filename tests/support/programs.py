@@ -25,7 +25,6 @@ from lithops_mp import config, functions, listening, protocols
 from lithops_mp._store import keys, session
 from lithops_mp._store.client import Client
 from lithops_mp._store.settings import URL_VARIABLE, Settings
-from lithops_mp.errors import ServerUnavailable
 
 from .servers import PATIENCE, Server, alive, eventually
 
@@ -73,12 +72,9 @@ def program(url: str | None, *, begin: bool = True, **parameters: Any) -> Iterat
 
 def _silence(listener: listening.Listener) -> None:
     """End a listener's thread, which would otherwise last as long as this process."""
-
-    def refuse(*args: object) -> None:
-        raise ServerUnavailable("the test is over")
-
     listener.children.clear()
-    listener.client.messages = refuse  # type: ignore[method-assign, assignment]
+    listener.abandoned.clear()
+    listener.over.set()
     if listener.client.fileno() >= 0:
         with (
             contextlib.suppress(OSError),
