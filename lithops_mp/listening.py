@@ -69,6 +69,7 @@ class Listener:
                 cls._mine = cls()
                 # Before CPython's own exit handler joins the children.
                 util.Finalize(None, _pass_on_ctrl_c, exitpriority=100)
+                util.Finalize(cls._mine, cls._mine.end, exitpriority=-60)
             return cls._mine
 
     def add(self, child: Popen) -> None:
@@ -84,9 +85,7 @@ class Listener:
         checked = time.monotonic()
         while not self.over.is_set():
             try:
-                while self.abandoned:
-                    self._end(self.abandoned[0], "it was given up with the server")
-                    self._forget(self.abandoned.pop(0))
+                self.settle(self.client)
                 found = self.client.messages(self.inbox, last, int(SAFETY * 1000))
                 for ident, fields in found:
                     last = ident.decode()
@@ -118,12 +117,25 @@ class Listener:
         if lost:
             _write_all(2, f"lithops_mp: {child.name} is lost: {lost}\n".encode())
         self.remove(child)
-        self._forget(child)
+        self._forget(child, self.client)
         child.note_end(code, at)
 
-    def _forget(self, child: Popen) -> None:
+    def _forget(self, child: Popen, client: Client) -> None:
         strike = ("SREM", keys.children(self.session.uid), child.uid)
-        processes.forget(self.client, child.uid, strike)
+        processes.forget(client, child.uid, strike)
+
+    def abandon(self, child: Popen) -> None:
+        """It is over for this program, whatever its record says: that is to be told, too."""
+        self.remove(child)
+        self.abandoned.append(child)
+
+    def settle(self, client: Client) -> None:
+        """See to it that those are over; in any thread. Raises ServerUnavailable."""
+        for child in tuple(self.abandoned):
+            self._end(child, "it was given up with the server", client)
+            self._forget(child, client)
+            with contextlib.suppress(ValueError):  # another thread was quicker
+                self.abandoned.remove(child)
 
     def _check(self) -> None:
         """Ask the records: what we were not told, and what nobody can tell us."""
@@ -168,13 +180,20 @@ class Listener:
                 self._give_up(child, f"no function could be started for it: {error}", 1)
 
     def _give_up(self, child: Popen, why: str, code: int = processes.KILLED) -> None:
-        self._bury(child, self._end(child, why, code), why)
+        self._bury(child, self._end(child, why, self.client, code), why)
 
-    def _end(self, child: Popen, why: str, code: int = processes.KILLED) -> int:
+    def _end(self, child: Popen, why: str, client: Client, code: int = processes.KILLED) -> int:
         """Declare it over, which ends it if it is not, and pass on what it held."""
-        code = processes.finish(self.client, child.uid, code, f"{child.name}: {why}")
-        processes.close(self.client, child.uid, self.session.ttl, f"{child.name}: {why}")
+        code = processes.finish(client, child.uid, code, f"{child.name}: {why}")
+        processes.close(client, child.uid, self.session.ttl, f"{child.name}: {why}")
         return code
+
+    def end(self) -> None:
+        """The program ends: nothing is to stay behind of those it gave up."""
+        if self.pid == os.getpid():
+            self.over.set()
+            with contextlib.suppress(ServerUnavailable):
+                self.settle(self.session.client)
 
     def _lost(self, error: Exception) -> None:
         """Tell all who wait for a child that it is over; those who look after it say the same."""
@@ -182,8 +201,7 @@ class Listener:
             what = f"{type(error).__name__}: {error}"
             _write_all(2, f"lithops_mp: child processes are lost: {what}\n".encode())
         for child in list(self.children.values()):
-            self.remove(child)
-            self.abandoned.append(child)
+            self.abandon(child)
             child.note_end(processes.KILLED)
 
 

@@ -25,6 +25,7 @@ from ._store.scripts import script
 from ._store.session import Session, current
 from ._store.settings import working_directory
 from .arguments import seconds
+from .errors import ServerUnavailable
 from .functions import Functions, draw, import_path, modules_of
 from .listening import Listener, interrupt_all
 from .reduction import ProcessPickler
@@ -173,12 +174,11 @@ class Popen:
             if not self._place(session):
                 self.invoke()
         except BaseException:
-            listener.remove(self)
-            os.close(self._alive)
+            listener.abandon(self)
+            self.note_end(processes.KILLED)
             self.close()
-            processes.close(session.client, self.uid, session.ttl, "")
-            processes.forget(session.client, self.uid)
-            session.client.plain("SREM", keys.children(session.uid), self.uid)
+            with contextlib.suppress(ServerUnavailable):  # then the listener does it later
+                listener.settle(session.client)
             raise
 
     def _describe(self, session: Session, process_obj: process.BaseProcess) -> dict[str, Any]:

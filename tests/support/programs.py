@@ -60,6 +60,7 @@ def program(url: str | None, *, begin: bool = True, **parameters: Any) -> Iterat
         for found in list(functions.Functions._mine.values()):
             _finalize(found._end)
         if listening.Listener._mine is not None:
+            _finalize(listening.Listener._mine.end)
             _silence(listening.Listener._mine)
         gc.collect()
         if session._current is not None:
@@ -73,8 +74,6 @@ def program(url: str | None, *, begin: bool = True, **parameters: Any) -> Iterat
 def _silence(listener: listening.Listener) -> None:
     """End a listener's thread, which would otherwise last as long as this process."""
     listener.children.clear()
-    listener.abandoned.clear()
-    listener.over.set()
     if listener.client.fileno() >= 0:
         with (
             contextlib.suppress(OSError),
