@@ -116,13 +116,17 @@ class Listener:
     def _bury(self, child: Popen, code: int, lost: str, at: float | None = None) -> None:
         if lost:
             _write_all(2, f"lithops_mp: {child.name} is lost: {lost}\n".encode())
-        self.remove(child)
-        self._forget(child, self.client)
-        child.note_end(code, at)
+        self.abandon(child)
+        try:
+            self._forget(child, self.client)
+        finally:  # whoever waits for it waits no longer
+            child.note_end(code, at)
 
     def _forget(self, child: Popen, client: Client) -> None:
         strike = ("SREM", keys.children(self.session.uid), child.uid)
         processes.forget(client, child.uid, strike)
+        with contextlib.suppress(ValueError):  # another thread was quicker
+            self.abandoned.remove(child)
 
     def abandon(self, child: Popen) -> None:
         """It is over for this program, whatever its record says: that is to be told, too."""
@@ -134,8 +138,6 @@ class Listener:
         for child in tuple(self.abandoned):
             self._end(child, "it was given up with the server", client)
             self._forget(child, client)
-            with contextlib.suppress(ValueError):  # another thread was quicker
-                self.abandoned.remove(child)
 
     def _check(self) -> None:
         """Ask the records: what we were not told, and what nobody can tell us."""

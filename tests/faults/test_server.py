@@ -428,6 +428,25 @@ def test_children_that_were_given_up_are_over_when_the_server_is_back(
     assert another.join() == 0
 
 
+def test_server_that_is_lost_while_a_child_is_buried(
+    evidence: Evidence, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for the child is told, and its record is deleted later."""
+    forget, failed = processes.forget, []
+
+    def fail_once(client: Client, uid: str, *more: Any) -> None:
+        if not failed:
+            failed.append(uid)
+            raise ServerUnavailable("for the test")
+        forget(client, uid, *more)
+
+    monkeypatch.setattr(processes, "forget", fail_once)
+    child = start(log, count_waiting, mp.Lock())
+    assert child.join() == 0
+    assert failed == [child.uid]
+    eventually(lambda: keys.process(child.uid) not in evidence.all_keys(), "that it is forgotten")
+
+
 @pytest.mark.usefixtures("_hasty")
 @pytest.mark.parametrize("size", [10, 100_000], ids=["small", "large"])
 def test_what_was_changed_under_a_lock_was_written_whole_or_not_at_all(
