@@ -592,6 +592,9 @@ def backend_of(config: Mapping[str, Any] | None) -> str:
 
 # --- is it usable? -----------------------------------------------------------------
 
+#: Seconds for which a program's first connection is tried again.
+MOMENT = 2.0
+
 _NO_CLUSTER = (
     "{what} names a Redis Cluster. This version of lithops_mp talks to one server: its "
     "objects are laid out for a cluster, its connections are not yet. Use a single server "
@@ -602,13 +605,14 @@ _NO_CLUSTER = (
 def check_server(connection: AbstractConnection, settings: Settings, patience: float = 0.0) -> None:
     """Ask a server, in one round trip, whether shared objects are safe with it.
 
-    One that is busy, or not ready yet, is asked again for ``patience`` seconds. Raises
-    :class:`ServerUnavailable` when it cannot be reached, refuses us or is too old, and
-    warns when it may evict keys.
+    One that is busy, or not ready yet, is asked again for ``patience`` seconds; when the
+    connection breaks or cannot be made, for :data:`MOMENT` of them: that may pass, but more
+    often the address is wrong. Raises :class:`ServerUnavailable` when it cannot be reached,
+    refuses us or is too old, and warns when it may evict keys.
     """
     import redis
 
-    deadline = time.monotonic() + patience
+    began = time.monotonic()
     while True:
         try:
             connection.connect()
@@ -616,10 +620,13 @@ def check_server(connection: AbstractConnection, settings: Settings, patience: f
             info = _parse_info(connection.read_response())
             break
         except (redis.RedisError, OSError) as exc:
-            if _refusal(exc, str(exc)) not in _PASSING or time.monotonic() > deadline:
+            word = _refusal(exc, str(exc))
+            broken = word is None and isinstance(exc, (redis.ConnectionError, OSError))
+            limit = min(patience, MOMENT) if broken else patience if word in _PASSING else 0.0
+            if time.monotonic() >= began + limit:
                 raise translate(exc, settings) from None
         connection.disconnect()
-        time.sleep(0.1)
+        time.sleep(0.05)
     version = info.get("redis_version", "")
     if not _recent(version):
         connection.disconnect()

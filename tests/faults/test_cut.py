@@ -11,7 +11,7 @@ import signal
 import threading
 
 import pytest
-from support.programs import Evidence, Log, gone, meanwhile, start
+from support.programs import Evidence, Log, gone, meanwhile, program, start, url_of
 from support.proxy import Fault, Proxy, behind_proxy
 from support.servers import Server, eventually
 
@@ -32,6 +32,15 @@ def meet_faults(proxy: Proxy, count: int = 1) -> None:
 
 
 # -- one operation, one fault --
+
+
+@each_fault
+def test_program_begins(proxy: Proxy, fault: Fault) -> None:
+    proxy.once("INFO", fault)
+    before = proxy.faults
+    with program(url_of(proxy.settings), HEARTBEAT=0.3, LEASE=5.0):
+        assert mp.Semaphore(3).get_value() == 3
+    assert proxy.faults == before + 1
 
 
 @each_fault
