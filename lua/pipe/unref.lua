@@ -21,6 +21,7 @@ local own = {KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]}
 local state, stream, parked, peer, readers, bell = KEYS[1], KEYS[4], KEYS[6], KEYS[8], KEYS[9], KEYS[10]
 local process, ended = ARGV[1], ARGV[2]
 local writers = redis.call('LRANGE', parked, 0, -1)
+local fields = redis.call('HGETALL', state)
 if not unref(own, process, ended) then
   -- Whoever wants to read in its place need not wait (`pipe/read`).
   if string.match(redis.call('HGET', state, 'at') or '', '^%S+') == process then
@@ -36,5 +37,11 @@ if redis.call('HGET', peer, 'eof') == '' then
   local id = redis.call('XADD', bell, 'MAXLEN', 1, '*', 'bell', 1)
   redis.call('PEXPIRE', bell, redis.call('HGET', peer, 'ttl'))
   redis.call('HSET', peer, 'eof', 1, 'last', id, 'watch', 0)
+  -- Who asks again whether its message was put is to hear that it was (`queue/put`).
+  -- Bounded by the clients that wrote.
+  for i = 1, #fields, 2 do
+    local client, put = string.match(fields[i], '^s:(.+)'), string.match(fields[i + 1], '^%d+P')
+    if client and put then redis.call('HSET', peer, 'l:' .. client, put) end
+  end
 end
 return {'DELETED'}

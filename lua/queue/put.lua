@@ -34,7 +34,8 @@ if s[1] ~= 'queue/1' then
     local pieces, name = string.match(found, '^[^0]%d+:(%d+):(.+)$')
     for i = 0, (pieces or 0) - 1 do redis.call('UNLINK', state .. ':b:' .. name .. ':' .. i) end
   end
-  -- The other end of a pipe is closed; unless all is lost.
+  -- The other end of a pipe is closed, maybe after it got this very message; unless all is lost.
+  if redis.call('HGET', peer, 'l:' .. client) == seq .. 'P' then return {'PUT'} end
   return redis.call('EXISTS', peer) == 1 and {'BROKEN'} or {'GONE'}
 end
 local max, room, held, ttl, last = tonumber(s[2]), tonumber(s[3]), tonumber(s[4]), s[7], s[8]

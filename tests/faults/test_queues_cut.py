@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.programs import Evidence, Log, meanwhile, start
+from support.programs import Evidence, Log, ident_of, meanwhile, start
 from support.proxy import Fault, Proxy
 from support.servers import Server, eventually
 
 import lithops_mp as mp
 from lithops_mp import messages
+from lithops_mp._store import keys
 from lithops_mp.connection import Client, Listener
 
 from .test_cut import each_fault
@@ -56,6 +57,27 @@ def test_who_waits_to_be_accepted_sees_the_listener_close(proxy: Proxy, fault: F
     with pytest.raises(EOFError):
         client.recv()
     client.close()
+
+
+def test_message_whose_reader_hangs_up_at_once_was_sent(
+    both: tuple[Server, Proxy], proxy: Proxy
+) -> None:
+    here, there = mp.Pipe()
+    end, evidence = ident_of(there), Evidence(both[0])
+
+    def take_and_go() -> None:
+        assert there.recv() == "last words"
+        there.close()
+        eventually(lambda: keys.state(end) not in evidence.all_keys(), "a closed end")
+        proxy.cut()
+
+    here.send("first words")  # now the server has the scripts
+    assert there.recv() == "first words"
+    proxy.once("queue/put", Fault.SILENCE)
+    with meanwhile(take_and_go):
+        here.send("last words")
+    with pytest.raises(BrokenPipeError):
+        here.send("more")
 
 
 @each_fault

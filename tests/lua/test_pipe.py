@@ -51,6 +51,10 @@ CASES = [
     Case("PARKED", put("A.0", 2, "0b", ref=HERE), [*pipe(room=1), SENT]),
     Case("BROKEN", SENT, [*pipe(), unref(HERE)]),
     Case("BROKEN", put("A.0", 2, "0b", ref=HERE), [*FULL, unref(HERE)]),
+    # That end had got it, and the answer was lost.
+    Case("PUT", SENT, [*pipe(), SENT, unref(HERE)]),
+    Case("PUT", put("A.0", 2, "0b", ref=HERE), [*FULL, RECEIVE, unref(HERE)]),
+    Case("BROKEN", put("A.0", 2, "0b", ref=HERE), [*pipe(), SENT, unref(HERE)]),
     Case("PUT", SENT, [*pipe(), unref(THERE)]),
     Case("GONE", SENT, [*pipe(), unref(THERE), unref(HERE)]),
     Case("GONE", SENT, []),
