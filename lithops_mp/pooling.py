@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import msgpack
-
 from ._store import keys
 from ._store.commands import Call
 from ._store.families import Ref
 from ._store.replies import fault
-from ._store.scripts import Argument
+from ._store.scripts import Argument, packed
 from .protocols import SAFETY, Me, Steps, hear
 
 
@@ -60,12 +58,6 @@ class Hand(NamedTuple):
 EMPTY = Hand(b"%012d" % 0, ())
 
 
-def packed(elements: Sequence[bytes]) -> bytes:
-    """Results or tasks as an argument."""
-    found: bytes = msgpack.packb(elements, use_bin_type=False) if elements else b""
-    return found
-
-
 def step(
     pool: PoolKeys,
     me: Me,
@@ -83,7 +75,8 @@ def step(
     """
     seq = me.stamp()
     deadline = None if timeout is None else me.clock() + timeout
-    ask = Call(pool.step, (me.id, seq, hand.seq, base, packed(results), want))
+    given = packed(results) if results else b""
+    ask = Call(pool.step, (me.id, seq, hand.seq, base, given, want))
     mailbox = pool.mailbox(me)
     reply = yield ask
     while reply[0] == b"QUEUED":
@@ -107,7 +100,8 @@ def report(
     pool: PoolKeys, me: Me, hand: Hand, base: int, results: Sequence[bytes], begun: int
 ) -> Steps:
     """Hand in results while another task runs, and give back what was not begun."""
-    reply = yield Call(pool.report, (me.id, hand.seq, base, packed(results), begun))
+    given = packed(results) if results else b""
+    reply = yield Call(pool.report, (me.id, hand.seq, base, given, begun))
     if reply[0] != b"OK":
         raise fault(reply, "pool")
 

@@ -14,7 +14,7 @@ from lithops_mp import pooling
 from lithops_mp._store import families, keys
 from lithops_mp._store.commands import Call
 from lithops_mp._store.families import Ref
-from lithops_mp._store.scripts import script
+from lithops_mp._store.scripts import packed, script
 from lithops_mp.pooling import PoolKeys
 
 from .actor import Me, Program
@@ -39,7 +39,7 @@ def adder(*batches: tuple[str, ...]) -> Program:
         me.held["added"] = ()
         for batch in batches:
             first, *more = [b"0%b:0" % name.encode() for name in batch]
-            args = (me.id, me.stamp(), first, pooling.packed(more))
+            args = (me.id, me.stamp(), first, packed(more) if more else b"")
             yield Call(KEYS.add, args)
             me.held["added"] += batch
 
@@ -224,6 +224,6 @@ def on_pool(
         clients = {**threads, **clients}
     else:
         first, *more = [b"0%b:0" % name.encode() for batch in tasks for name in batch]
-        args = (f"{PROGRAM}.9", b"%012d" % 1, first, pooling.packed(more))
+        args = (f"{PROGRAM}.9", b"%012d" % 1, first, packed(more) if more else b"")
         setup += [(KEYS.add, args), (KEYS.close, (0,))]
     return Scenario([POOL], setup, clients, PoolRules(retries), **options)

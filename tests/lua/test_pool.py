@@ -6,9 +6,8 @@ import msgpack
 import pytest
 from explore.machine import State
 
-from lithops_mp import pooling
 from lithops_mp._store import keys
-from lithops_mp._store.scripts import command
+from lithops_mp._store.scripts import command, packed
 
 from .play import POOL, Case, Run, check, number, play, pool, unproduced
 from .test_queue import large, ledger
@@ -19,7 +18,7 @@ TASKS, RESULTS, BLOBS = keys.items(POOL.ident), keys.parked(POOL.ident), keys.bl
 
 def add(seq: int, *tasks: str, client: str = "M.0") -> Run:
     first, *more = tasks
-    more_packed = pooling.packed([task.encode() for task in more])
+    more_packed = packed([task.encode() for task in more]) if more else b""
     return Run("pool/add", {"client": client, "seq": seq, "task": first, "more": more_packed}, POOL)
 
 
@@ -27,14 +26,14 @@ def step(
     client: str, seq: int, *results: str, of: int | None = None, base: int = 0, want: int = 1
 ) -> Run:
     """Of the request before, if nothing else is said."""
-    given = pooling.packed([result.encode() for result in results])
+    given = packed([result.encode() for result in results]) if results else b""
     of = seq - 1 if of is None else of
     args = {"client": client, "seq": seq, "of": number(of), "base": base, "results": given}
     return Run("pool/step", {**args, "want": want}, POOL)
 
 
 def report(client: str, of: int, *results: str, base: int = 0, begun: int = 1) -> Run:
-    given = pooling.packed([result.encode() for result in results])
+    given = packed([result.encode() for result in results]) if results else b""
     args = {"client": client, "of": number(of), "base": base, "results": given, "begun": begun}
     return Run("pool/report", args, POOL)
 
