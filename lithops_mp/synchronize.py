@@ -88,17 +88,8 @@ class SemLock(Handle):
     def create(cls, kind: str, value: int, maxvalue: int) -> SemLock:
         """A new lock or semaphore; one round trip."""
         policy = config.get_parameter(config.DEAD_OWNER)
-        ref = current().create(
-            cls.family,
-            {
-                "value": value,
-                "owner": "",
-                "fence": 0,
-                "kind": kind,
-                "max": maxvalue,
-                "policy": policy,
-            },
-        )
+        fields = {"value": value, "owner": "", "fence": 0, "kind": kind, "policy": policy}
+        ref = current().create(cls.family, fields)
         return cls(ref, kind, maxvalue, policy)
 
     def _details(self) -> tuple[Any, ...]:

@@ -30,13 +30,13 @@ REGIONS = (REGION, "L/N")
 # -- objects, as lithops_mp.synchronize makes them --
 
 
-def make_sem(kind: str, value: int, most: int, policy: str = "warn") -> list[Step]:
-    fields = {"value": value, "owner": "", "fence": 0, "kind": kind, "max": most, "policy": policy}
+def make_sem(kind: str, value: int, policy: str = "warn") -> list[Step]:
+    fields = {"value": value, "owner": "", "fence": 0, "kind": kind, "policy": policy}
     return [families.create(Ref("sem", LOCK), TTL, "main", fields)]
 
 
 def make_cond(kind: str) -> list[Step]:
-    return [*make_sem(kind, 1, 1), families.create(Ref("cond", COND), TTL, "main", {})]
+    return [*make_sem(kind, 1), families.create(Ref("cond", COND), TTL, "main", {})]
 
 
 def make_event() -> list[Step]:
@@ -54,7 +54,7 @@ def make_mem(kind: str, regions: int) -> list[Step]:
         families.create(Ref("mem", ident), TTL, "main", fields, 8, b"")
         for ident in REGIONS[:regions]
     ]
-    return [*make_sem(kind, 1, 1), *made]
+    return [*make_sem(kind, 1), *made]
 
 
 # -- locks and semaphores --
@@ -457,7 +457,7 @@ def on_sem(
 ) -> Scenario:
     """Clients of a lock or semaphore."""
     rules = SemRules(LOCK, kind, value, most)
-    setup = make_sem(kind, value, most)
+    setup = make_sem(kind, value)
     return _scenario([Ref("sem", LOCK)], setup, programs, rules, options)
 
 

@@ -112,9 +112,9 @@ def made(ident: str, family: str, *more: Any, **fields: Any) -> bytes:
     return bound.pack(args)
 
 
-def lock(kind: str = "lock", value: int = 1, most: int = 1, policy: str = "warn") -> list[bytes]:
+def lock(kind: str = "lock", value: int = 1, policy: str = "warn") -> list[bytes]:
     fields = {"value": value, "owner": "", "fence": 0}
-    return [made(LOCK, "sem", **fields, kind=kind, max=most, policy=policy)]
+    return [made(LOCK, "sem", **fields, kind=kind, policy=policy)]
 
 
 def condition() -> list[bytes]:

@@ -36,13 +36,13 @@ A1 = "A.0:000000000001"
 HELD = [*lock(), acquire("A.0", 1)]
 LINE = [*HELD, acquire("B.0", 1), acquire("C.0", 1)]
 RLOCK = [*lock("rlock"), acquire("A.0", 1, "rlock")]
-NO_UNIT = [*lock("sem", 0, 9)]
-FULL = [*lock("sem", 1, 1)]
+NO_UNIT = [*lock("sem", 0)]
+FULL = [*lock("sem", 1)]
 LATER = [*lock(), acquire("A.0", 5, block=0)]
 
 CASES = [
     Case("ACQUIRED 1", acquire("A.0", 1), lock()),
-    Case("ACQUIRED 1", acquire("A.0", 1, "sem"), lock("sem", 2, 9)),
+    Case("ACQUIRED 1", acquire("A.0", 1, "sem"), lock("sem", 2)),
     Case("QUEUED A.0:*", acquire("B.0", 1), HELD),
     Case("QUEUED  0", acquire("B.0", 1, "sem"), NO_UNIT),
     Case("WOULD_BLOCK", acquire("B.0", 1, block=0), HELD),

@@ -73,7 +73,7 @@ class LockModel(Model):
     """A lock, or a semaphore with ``first`` units."""
 
     kind, first, most = "lock", 1, 1
-    setup: ClassVar[list[Any]] = make_sem("lock", 1, 1)
+    setup: ClassVar[list[Any]] = make_sem("lock", 1)
 
     def __init__(self) -> None:
         super().__init__()
@@ -165,12 +165,12 @@ class LockModel(Model):
 
 class RLockModel(LockModel):
     kind = "rlock"
-    setup: ClassVar[list[Any]] = make_sem("rlock", 1, 1)
+    setup: ClassVar[list[Any]] = make_sem("rlock", 1)
 
 
 class SemaphoreModel(LockModel):
     kind, first, most = "sem", 2, 5
-    setup: ClassVar[list[Any]] = make_sem("sem", 2, 5)
+    setup: ClassVar[list[Any]] = make_sem("sem", 2)
 
 
 class CondModel(Model):
