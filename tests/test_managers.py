@@ -25,7 +25,7 @@ import msgpack
 import pytest
 from support import fixtures
 from support.programs import Evidence, Log, meanwhile, start, url_of
-from support.servers import PATIENCE, Server, eventually
+from support.servers import PATIENCE, Server, eventually, written
 
 import lithops_mp as mp
 from lithops_mp import storing
@@ -788,7 +788,7 @@ def test_a_server_that_does_not_come_up_says_so(
         manager.start(initializer=5)
     with pytest.raises(ManagerLost, match="ended before it served"):
         manager.start(initializer=int, initargs=("no number",))
-    eventually(lambda: "invalid literal" in capfd.readouterr().err, "the child's traceback")
+    eventually(lambda: "invalid literal" in written(2), "the child's traceback")
 
 
 def test_an_initializer_runs_in_the_server_process(evidence: Evidence, log: Log) -> None:

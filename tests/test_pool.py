@@ -29,7 +29,7 @@ import pytest
 from support import fixtures
 from support.programs import Evidence, Log, url_of
 from support.scripts import Scripts
-from support.servers import PATIENCE, Server, eventually
+from support.servers import PATIENCE, Server, eventually, written
 
 import lithops_mp as mp
 from lithops_mp import config, crew, details, functions, messages
@@ -725,15 +725,10 @@ def test_details_that_cannot_be_written_end_nothing(
 
 def test_tasks_write_to_this_terminal(pool: Pool, capfd: pytest.CaptureFixture[str]) -> None:
     pool.map(print, ["one", "two", "three"], 1)
-    said = ""
-
-    def heard() -> bool:
-        nonlocal said
-        said += capfd.readouterr().out
-        return {"one", "two", "three"} <= set(said.splitlines())
-
-    eventually(heard, "three lines")  # and perhaps others, of the end of an earlier test's
-    assert all(said.splitlines().count(word) == 1 for word in ("one", "two", "three"))
+    words = {"one", "two", "three"}  # and perhaps others, of the end of an earlier test's
+    eventually(lambda: words <= set(written(1).splitlines()), lambda: f"lines: {written(1)!r}")
+    said = capfd.readouterr().out.splitlines()
+    assert all(said.count(word) == 1 for word in words)
 
 
 BAR = """

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.programs import SAFETY, Evidence, Log, program, start, url_of
-from support.servers import eventually, running
+from support.servers import eventually, running, written
 
 import lithops_mp as mp
 from lithops_mp import protocols
@@ -221,7 +221,7 @@ def test_what_a_frozen_holder_wrote_is_not_written_at_its_end(
     assert holder.join() == 0
     assert number.value == 3
     eventually(
-        lambda: "could not be written: this process stood still" in capfd.readouterr().err,
+        lambda: "could not be written: this process stood still" in written(2),
         "word of it",
     )
 

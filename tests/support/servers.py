@@ -52,6 +52,15 @@ def eventually(
         time.sleep(0.005)
 
 
+def written(fd: int) -> str:
+    """What a test with ``capfd`` has written to a file descriptor; it stays there.
+
+    To be looked at while others write: ``readouterr`` reads the file and then empties it,
+    and what is written in between is lost.
+    """
+    return os.pread(fd, 1 << 20, 0).decode()
+
+
 def alive(pid: int) -> bool:
     """Whether a process runs; one that waits to be reaped does not."""
     try:
