@@ -495,6 +495,9 @@ class Pool(_mp.Pool):
     and what the initializer raised if three workers in a row could not begin.
     """
 
+    # CPython's ``__del__`` asks for it, of a pool too whose arguments are refused right here.
+    _state = INIT
+
     def __init__(
         self,
         processes: int | None = None,

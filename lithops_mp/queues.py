@@ -28,7 +28,7 @@ from queue import Empty, Full
 from typing import Any
 
 from . import messages
-from .arguments import count
+from .arguments import count, seconds
 from .channel import Channel
 from .synchronize import SEM_VALUE_MAX
 
@@ -69,6 +69,8 @@ class Queue(_mp.Queue):  # type: ignore[type-arg]
         """Put an object; ``timeout`` is in seconds. Raises Full if there was no room in time."""
         if self._closed:
             raise ValueError(f"Queue {self!r} is closed")
+        if timeout is not None and block:
+            timeout = seconds(timeout)
         self._sent = True
         try:
             message = messages.dumps(obj)

@@ -74,6 +74,7 @@ def test_a_time_out_that_is_no_number_of_seconds(timeout: Any) -> None:
         for use in (
             *(held.acquire, mp.Queue().get, mp.Event().wait, condition.wait, mp.Barrier(2).wait),
             *(writer.poll, child.join, lambda timeout: full.put(2, timeout=timeout)),
+            lambda timeout: mp.Queue().put(1, timeout=timeout),
             lambda timeout: wait([writer], timeout),
         ):
             with pytest.raises(

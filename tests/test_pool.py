@@ -249,6 +249,13 @@ def test_wrong_arguments_are_refused_before_anything_is_made(evidence: Evidence)
     assert evidence.object_keys() == before
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_refused_size_leaves_no_half_made_pool() -> None:
+    with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+        mp.Pool("two")
+    gc.collect()
+
+
 def test_an_initializer_that_cannot_be_sent_is_refused_at_once() -> None:
     with pytest.raises(TypeError, match="cannot pickle"):
         mp.Pool(1, echo, (threading.Lock(),))
