@@ -100,7 +100,7 @@ class Channel(Handle):
             if element is not None:
                 return element
             client = current().client
-            # As in SemLock.acquire. A signal's handler that came before may have left some.
+            # As in SemHandle.acquire. A signal's handler that came before may have left some.
             client.busy += 1
             try:
                 if self._load is None or self._load.closed:

@@ -34,7 +34,7 @@ from .handle import Handle
 from .protocols import Me, SemKeys, Steps, insist, release_on
 
 if TYPE_CHECKING:
-    from .synchronize import SemLock
+    from .synchronize import SemHandle
 
 # What is copied at once, and what need not pass through a script. A page takes about as
 # long on the wire as a round trip on a local network.
@@ -82,7 +82,7 @@ def release_bound(lock: SemKeys, regions: list[MemKeys]) -> Bound:
 def release(lock: SemKeys, me: Me, fence: int, changes: dict[MemKeys, Ranges]) -> Steps:
     """:func:`protocols.release` that writes, in the same step. Raises LockLost.
 
-    A :class:`Commit` is how ``SemLock.release`` begins with it.
+    A :class:`Commit` is how ``SemHandle.release`` begins with it.
     """
     what = packed(list(changes.values()))
     bound = release_bound(lock, list(changes))
@@ -99,10 +99,10 @@ class Region(Handle):
 
     family = "mem"
 
-    def __init__(self, ref: Ref, size: int, lock: SemLock | None = None) -> None:
+    def __init__(self, ref: Ref, size: int, lock: SemHandle | None = None) -> None:
         super().__init__(ref)
         self.size = size
-        self.lock: SemLock | None = None
+        self.lock: SemHandle | None = None
         self.keys = MemKeys(ref.ident)
         #: Is it to be asked for when the lock is acquired? If it was used the last times.
         self.wanted = self._used = True
@@ -113,7 +113,7 @@ class Region(Handle):
             self.attach(lock)
 
     @classmethod
-    def create(cls, size: int, data: Buffer = b"", lock: SemLock | None = None) -> Region:
+    def create(cls, size: int, data: Buffer = b"", lock: SemHandle | None = None) -> Region:
         """A new region of ``size`` bytes, all zero unless there is ``data``; one round trip.
 
         One more for what is too large for a script.
@@ -131,7 +131,7 @@ class Region(Handle):
     def _details(self) -> tuple[Any, ...]:
         return self.size, self.lock
 
-    def attach(self, lock: SemLock) -> None:
+    def attach(self, lock: SemHandle) -> None:
         """Be guarded by a lock from here on, unless by another one already."""
         if self.lock is None:
             self.keys = MemKeys(self.ref.ident, lock.keys)
@@ -393,7 +393,7 @@ def staged(client: Client, seq: bytes, region: Region, ranges: Ranges) -> Ranges
 class Commit:
     """The changes of a lock's regions, on their way with its release: ``bound`` and ``args``."""
 
-    def __init__(self, lock: SemLock, client: Client, seq: bytes, *, keep: bool = False) -> None:
+    def __init__(self, lock: SemHandle, client: Client, seq: bytes, *, keep: bool = False) -> None:
         self.lock = lock
         # Taken before they are sent: when the lock is released another thread may hold it.
         self.changes = [(region, region.take_changes()) for region in lock.dirty]
@@ -422,12 +422,12 @@ class Commit:
             region.taken()
 
 
-def flush(lock: SemLock) -> None:
+def flush(lock: SemHandle) -> None:
     """Write back what this process has changed, and keep the lock. Raises LockLost."""
     current().client.numbered(_flush, lock)
 
 
-def _flush(client: Client, seq: bytes, lock: SemLock) -> None:
+def _flush(client: Client, seq: bytes, lock: SemHandle) -> None:
     commit = Commit(lock, client, seq, keep=True)
     try:
         steps = insist(Call(commit.bound, commit.args))
@@ -442,7 +442,7 @@ def _flush(client: Client, seq: bytes, lock: SemLock) -> None:
         raise interrupt
 
 
-def abandon(lock: SemLock) -> None:
+def abandon(lock: SemHandle) -> None:
     """Forget what was changed under a lock that is given up."""
     for region in lock.dirty:
         region.take_changes()

@@ -183,7 +183,7 @@ class Phrases:
     """How the protocols of a lock begin when this client speaks, packed but for the numbers.
 
     A process that was just woken pays several times for every line of Python, and
-    these are all that is said as long as nothing goes wrong. ``SemLock`` begins with
+    these are all that is said as long as nothing goes wrong. ``SemHandle`` begins with
     them and goes on with ``acquire_on`` and ``release_on``; the generators that say
     all of it are for those who take one step at a time.
     """
@@ -211,7 +211,7 @@ def acquire_on(sem: SemKeys, me: Me, seq: bytes, reply: Any, deadline: float | N
 
     None is no answer: ask.
 
-    It is a function of its own so that ``SemLock`` can make the first request without a
+    It is a function of its own so that ``SemHandle`` can make the first request without a
     generator, which would double the time that Python takes. If the lock is free, that
     request is all there is.
     """

@@ -1,7 +1,7 @@
 """Lock, RLock, Semaphore, BoundedSemaphore, Condition, Event and Barrier.
 
 The classes are CPython's, with another engine: where CPython's hold a
-``_multiprocessing.SemLock``, ours hold a :class:`SemLock`, a handle on state in
+``_multiprocessing.SemLock``, ours hold a :class:`SemHandle`, a handle on state in
 Redis. A handle holds a name and what this process knows of it (how deep it is
 in an RLock, the fence of its last acquire); the truth is in Redis. It pickles
 by name, at any time, to anyone who reaches the same server.
@@ -64,8 +64,8 @@ def _main_thread() -> int:
     return me if me == threading.main_thread().ident else 0
 
 
-class SemLock(Handle):
-    """The engine of the four lock classes; the interface of CPython's SemLock.
+class SemHandle(Handle):
+    """The engine of the four lock classes; the interface of CPython's own engine.
 
     ``kind`` is "lock", "rlock" or "sem"; ``policy`` what happens to a lock whose
     holder dies.
@@ -85,7 +85,7 @@ class SemLock(Handle):
         self.forget()
 
     @classmethod
-    def create(cls, kind: str, value: int, maxvalue: int) -> SemLock:
+    def create(cls, kind: str, value: int, maxvalue: int) -> SemHandle:
         """A new lock or semaphore; one round trip."""
         policy = config.get_parameter(config.DEAD_OWNER)
         fields = {"value": value, "owner": "", "fence": 0, "kind": kind, "policy": policy}
@@ -389,15 +389,18 @@ class SemLock(Handle):
         return reply
 
 
-class _SemLockUser:
-    """What our four lock classes do differently from CPython's."""
+class SemLock(_mp.SemLock):
+    """What our four lock classes do differently from CPython's; ``kind`` is as in SemHandle."""
 
-    _semlock: SemLock
+    _semlock: SemHandle
 
-    def _adopt(self, semlock: SemLock) -> None:
+    def __init__(self, kind: str, value: int, maxvalue: int) -> None:
+        self._adopt(SemHandle.create(kind, value, maxvalue))
+
+    def _adopt(self, semlock: SemHandle) -> None:
         self._semlock = semlock
-        self.acquire = semlock.acquire
-        self.release = semlock.release
+        self.acquire = semlock.acquire  # type: ignore[method-assign]
+        self.release = semlock.release  # type: ignore[method-assign]
 
     def __enter__(self) -> bool:
         return self._semlock.acquire()
@@ -405,34 +408,34 @@ class _SemLockUser:
     def __exit__(self, *args: object) -> None:
         self._semlock.release()
 
-    def __getstate__(self) -> SemLock:
+    def __getstate__(self) -> SemHandle:
         return self._semlock
 
-    def __setstate__(self, semlock: SemLock) -> None:
+    def __setstate__(self, semlock: SemHandle) -> None:
         self._adopt(semlock)
 
 
-class Lock(_SemLockUser, _mp.Lock):
+class Lock(SemLock, _mp.Lock):
     """A non-recursive lock; any process or thread may release it.
 
     Uncontended, ``acquire`` and ``release`` take one round trip each.
     """
 
     def __init__(self, *, ctx: Any = None) -> None:
-        self._adopt(SemLock.create(LOCK, 1, 1))
+        super().__init__(LOCK, 1, 1)
 
 
-class RLock(_SemLockUser, _mp.RLock):
+class RLock(SemLock, _mp.RLock):
     """A recursive lock; only the thread that holds it may release it.
 
     Acquiring it again while holding it takes no round trip.
     """
 
     def __init__(self, *, ctx: Any = None) -> None:
-        self._adopt(SemLock.create(RLOCK, 1, 1))
+        super().__init__(RLOCK, 1, 1)
 
 
-class Semaphore(_SemLockUser, _mp.Semaphore):
+class Semaphore(SemLock, _mp.Semaphore):
     """A counter that may be released more often than it was acquired.
 
     Units have no owner: those of a process that is killed are lost, as in
@@ -440,15 +443,15 @@ class Semaphore(_SemLockUser, _mp.Semaphore):
     """
 
     def __init__(self, value: int = 1, *, ctx: Any = None) -> None:
-        self._adopt(SemLock.create(SEMAPHORE, _checked(value), SEM_VALUE_MAX))
+        super().__init__(SEMAPHORE, _checked(value), SEM_VALUE_MAX)
 
 
-class BoundedSemaphore(_SemLockUser, _mp.BoundedSemaphore):
+class BoundedSemaphore(SemLock, _mp.BoundedSemaphore):
     """A Semaphore that raises ValueError when released above its first value."""
 
     def __init__(self, value: int = 1, *, ctx: Any = None) -> None:
         value = _checked(value)
-        self._adopt(SemLock.create(SEMAPHORE, value, value))
+        super().__init__(SEMAPHORE, value, value)
 
 
 def _checked(value: int) -> int:
@@ -461,7 +464,7 @@ def _checked(value: int) -> int:
 class _CondHandle(Handle):
     family = "cond"
 
-    def __init__(self, ref: Ref, lock: SemLock) -> None:
+    def __init__(self, ref: Ref, lock: SemHandle) -> None:
         super().__init__(ref)
         self.lock = lock
         self.keys = protocols.CondKeys(ref.ident, lock.keys)
@@ -534,7 +537,7 @@ class Condition(_mp.Condition):
         OwnerDiedWarning or, under the policy ``raise``, raises OwnerDied: with the lock held.
         After ServerUnavailable it is not held, and to release it does nothing.
         """
-        semlock: SemLock = self._lock._semlock
+        semlock: SemHandle = self._lock._semlock
         assert semlock._is_mine(), "must acquire() condition before using wait()"
         while semlock.dirty:  # a signal's handler may write meanwhile
             memory.flush(semlock)
@@ -551,7 +554,7 @@ class Condition(_mp.Condition):
         self, client: Client, seq: bytes, timeout: float | None
     ) -> tuple[bool, str, BaseException | None]:
         """Notified in time? How did the lock's holder die? What came between?"""
-        semlock: SemLock = self._lock._semlock
+        semlock: SemHandle = self._lock._semlock
         depth, fence = semlock._depth, semlock.fence
         keys, start = self._sleeping_count.keys, client.clock()
         reply: Any = None
@@ -591,7 +594,7 @@ class Condition(_mp.Condition):
         They go on when the lock is released. Raises AssertionError if the calling thread
         does not hold it, LockLost if it has lost it: then nobody is woken.
         """
-        semlock: SemLock = self._lock._semlock
+        semlock: SemHandle = self._lock._semlock
         assert semlock._is_mine(), "lock is not owned"
         client = current().client
         most = min(count(n), SEM_VALUE_MAX)
@@ -698,7 +701,7 @@ class Barrier(threading.Barrier):
         timeout = seconds(self._timeout if timeout is None else timeout)
         keys, has_action = self._handle.keys, self._action is not None
         reply: Any = None
-        # As in SemLock.acquire: who comes last is not to be interrupted without knowing it.
+        # As in SemHandle.acquire: who comes last is not to be interrupted without knowing it.
         client.busy += 1
         try:
             seq, start = client.stamp(), client.clock()

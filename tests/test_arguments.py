@@ -88,6 +88,13 @@ def test_a_time_out_that_is_no_number_of_seconds(timeout: Any) -> None:
 # -- what programs find on CPython's objects --
 
 
+@pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore", "BoundedSemaphore"])
+def test_the_lock_classes_have_a_base_of_cpythons_name(kind: str) -> None:
+    made = getattr(mp, kind)()
+    assert isinstance(made, mp.synchronize.SemLock)
+    assert isinstance(made, getattr(mp.synchronize, kind))
+
+
 class Point(ctypes.Structure):
     _fields_ = [("x", ctypes.c_int), ("y", ctypes.c_int)]
     DIMENSIONS = 2

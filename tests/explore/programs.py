@@ -247,7 +247,7 @@ def one_more(region: MemKeys, copies: Copies) -> memory.Ranges:
 
 
 def acquire_along(lock: SemKeys, regions: tuple[MemKeys, ...], me: Me, copies: Copies) -> Run:
-    """As ``SemLock.acquire`` does it: what comes along counts if the lock was had at once."""
+    """As ``SemHandle.acquire`` does it: what comes along counts if the lock was had at once."""
     seq = me.stamp()
     reply = yield Call(lock.acquire, (me.id, seq))
     data = []
