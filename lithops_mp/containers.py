@@ -52,7 +52,7 @@ class Container(Handle):
 
     def _element(self, value: Any) -> bytes:
         """A value, ready to be kept. Raises what pickling it raises."""
-        if values.is_plain(value):
+        if values.holds_only_atoms(value):
             pickled = pickle.dumps(value, 5)
             if len(pickled) <= messages.INLINE:
                 return b"0" + pickled

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 FAILURES = 3
 
 
-class Bell:
-    """What wakes the thread that looks after the workers: as much of a queue as it asks for."""
+class Notifier:
+    """CPython's ``_change_notifier``, which wakes the thread that looks after the workers.
+
+    As much of a queue as that asks for.
+    """
 
     def __init__(self) -> None:
         self._reader, self._writer = _connection.Pipe(duplex=False)
@@ -152,7 +155,7 @@ class Crew:
         self._stopped = False
         self._thread: threading.Thread | None = None
         self.size = 0
-        self.bell: Bell | None = None
+        self.notifier: Notifier | None = None
         #: How many run, or are about to.
         self.count = 0
 
@@ -186,8 +189,8 @@ class Crew:
     def _start(self, worker: PoolWorker) -> None:
         if worker.begin():
             self._running.add(worker)
-        if self.bell:
-            self.bell.put(None)  # its end is waited for, too
+        if self.notifier:
+            self.notifier.put(None)  # its end is waited for, too
 
     def _next(self) -> PoolWorker | None:
         with self._lock:

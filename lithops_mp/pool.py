@@ -63,7 +63,7 @@ from ._store.families import Step
 from ._store.replies import fault
 from ._store.session import current
 from .arguments import count
-from .crew import Bell, Crew, worker_class
+from .crew import Crew, Notifier, worker_class
 from .errors import WorkerLost
 from .functions import Functions, draw, modules_of
 from .process import Process
@@ -373,7 +373,7 @@ class Results:
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
         self._ready: collections.deque[Any] = collections.deque()
-        self._bell = Bell()
+        self._notifier = Notifier()
         self._got = 0
         self._bars: list[Bar] = []
         self._client: Client | None = None
@@ -381,7 +381,7 @@ class Results:
     def open(self) -> None:
         """The pool has a state now."""
         self._client = current()._borrow()
-        self._client.wake = self._bell._reader.fileno()
+        self._client.wake = self._notifier._reader.fileno()
 
     def close(self) -> None:
         """Nobody will ask again."""
@@ -390,7 +390,7 @@ class Results:
                 bar.close()
         if self._client:
             self._client.close()
-        self._bell.close()
+        self._notifier.close()
 
     def put(self, what: Any) -> None:
         """Something that ``get`` is to return; None ends the thread that asks."""
@@ -399,7 +399,7 @@ class Results:
     def add(self, found: Iterable[Any]) -> None:
         """Some such things."""
         self._ready.extend(found)
-        self._bell.put(None)
+        self._notifier.put(None)
 
     def show(self, result: Any, iterable: Any) -> None:
         """Show on the terminal, if it is one, how far a call is."""
@@ -421,10 +421,10 @@ class Results:
             self._fetch()
 
     def _fetch(self) -> None:
-        if not self._bell.empty():
-            self._bell.get()
+        if not self._notifier.empty():
+            self._notifier.get()
         elif self._tasks.broken:
-            _connection.wait([self._bell._reader])
+            _connection.wait([self._notifier._reader])
         else:
             assert self._client
             try:
@@ -484,7 +484,7 @@ class Backstage:
 
     def __init__(self, ctx: Any) -> None:
         self.Process = ctx.Process
-        self.SimpleQueue = Bell
+        self.SimpleQueue = Notifier
 
 
 class Pool(_mp.Pool):
@@ -545,7 +545,7 @@ class Pool(_mp.Pool):
     def _repopulate_pool(self) -> None:
         if not self._inqueue.is_open:
             mine: Any = self
-            self._inqueue.crew.bell = mine._change_notifier
+            self._inqueue.crew.notifier = mine._change_notifier
             given = mine._initializer, mine._initargs, mine._maxtasksperchild
             self._inqueue.open(mine._processes, *given)
         super()._repopulate_pool()  # type: ignore[misc]

@@ -33,7 +33,7 @@ from .reduction import ProcessPickler
 __all__ = ["Popen"]
 
 # Redis refuses strings over 512 MB; a large argument travels in such pieces.
-PIECE = 64 * 1024 * 1024
+ARGUMENT_PIECE = 64 * 1024 * 1024
 
 
 class Popen:
@@ -221,14 +221,16 @@ class Popen:
         described: list[processes.Words] = [
             ("SADD", children, self.uid),
             ("PEXPIRE", children, session.ttl),
-            ("HSET", spec, 0, header, 1, pickled[:PIECE]),
+            ("HSET", spec, 0, header, 1, pickled[:ARGUMENT_PIECE]),
             ("PEXPIRE", spec, session.ttl),
         ]
-        if lent or len(pickled) > PIECE:
+        if lent or len(pickled) > ARGUMENT_PIECE:
             client.plains(*described)
             described = []
-        for number, start in enumerate(range(PIECE, len(pickled), PIECE), start=2):
-            client.plain("HSET", spec, number, pickled[start : start + PIECE])
+        for number, start in enumerate(
+            range(ARGUMENT_PIECE, len(pickled), ARGUMENT_PIECE), start=2
+        ):
+            client.plain("HSET", spec, number, pickled[start : start + ARGUMENT_PIECE])
         session.lend(lent, self.uid)
         about = {"parent": session.uid, "program": session.program}
         times = session.ttl, session.lease

@@ -178,7 +178,7 @@ def _refuse_addresses(type_: Any) -> None:
 # -- bytes and values --
 
 
-def _is_plain(type_: Any) -> bool:
+def _is_simple(type_: Any) -> bool:
     """Does ctypes give the value of an element of this type, not an object?"""
     return _Simple in type_.__bases__
 
@@ -192,7 +192,7 @@ def _packed(type_: Any, value: Any) -> bytes:
 
 def _packed_all(type_: Any, count: int, values: Any) -> Buffer:
     """``count`` elements, as their bytes."""
-    code = type_._type_ if _is_plain(type_) else ""
+    code = type_._type_ if _is_simple(type_) else ""
     if code in _KINDS and type_ is typecode_to_type.get(code):
         # The same in a fraction of the time, where it is the same.
         try:
@@ -206,7 +206,7 @@ def _packed_all(type_: Any, count: int, values: Any) -> Buffer:
                 return bytes(found)
         except (TypeError, OverflowError):
             pass
-    if not _is_plain(type_):
+    if not _is_simple(type_):
         values = [value._b_load_() if isinstance(value, View) else value for value in values]
     cells = (type_ * count)()
     cells[:] = values
@@ -215,7 +215,7 @@ def _packed_all(type_: Any, count: int, values: Any) -> Buffer:
 
 def _get(type_: Any, access: Access, offset: int) -> Any:
     """The element that is there: its value, or a view of it."""
-    if _is_plain(type_):
+    if _is_simple(type_):
         return type_.from_buffer_copy(access.read(offset, ctypes.sizeof(type_))).value
     return _view(type_, access, offset)
 
@@ -224,8 +224,8 @@ def _update(
     type_: Any, access: Access, offset: int, what: str, value: Any, expected: Any = None
 ) -> Any:
     """Change a number in one step; what it was."""
-    kind = _KINDS.get(type_._type_ if _is_plain(type_) else "", "")
-    if not (kind or (_is_plain(type_) and what in ("exchange", "compare_exchange"))):
+    kind = _KINDS.get(type_._type_ if _is_simple(type_) else "", "")
+    if not (kind or (_is_simple(type_) and what in ("exchange", "compare_exchange"))):
         raise TypeError(f"{type_.__name__} has no {what}")
     operand = _packed(type_, value)
     wanted = b"" if what != "compare_exchange" else _packed(type_, expected)
@@ -390,7 +390,7 @@ class ArrayView(View):
         if not isinstance(index, slice):
             return _get(self._element, self._b_access_, self._at(index))
         places = range(*index.indices(len(self)))
-        if not _is_plain(self._element):
+        if not _is_simple(self._element):
             return [self[place] for place in places]
         if not places:
             return (self._element * 0)()[:]

@@ -121,7 +121,7 @@ def simple(value: Any) -> bytes | None:
     return None
 
 
-def is_plain(value: Any, limit: int = 16) -> bool:
+def holds_only_atoms(value: Any, limit: int = 16) -> bool:
     """Is it made of a few simple values, which hold no class or handle of anybody's?
 
     Then it need not go through a pickler that looks for such.
@@ -134,7 +134,7 @@ def is_plain(value: Any, limit: int = 16) -> bool:
     if len(value) > limit:
         return False
     for one in value:  # a generator would take as long again as all of this
-        if type(one) not in _ATOMS and not is_plain(one, limit // 2):
+        if type(one) not in _ATOMS and not holds_only_atoms(one, limit // 2):
             break
     else:
         return True

@@ -50,7 +50,7 @@ from .errors import ServerUnavailable
 
 # Output goes out in pieces of this size, and waits in the target's pipe, as it
 # would for a slow terminal, when so many pieces have not been fetched yet.
-PIECE = 65536
+OUTPUT_PIECE = 65536
 BACKLOG = 256
 
 # Seconds a daemonic target may take to end after SIGTERM once its parent is gone,
@@ -244,7 +244,7 @@ class Supervisor:
         data = b""
         if fd >= 0:
             try:
-                data = os.read(fd, PIECE)
+                data = os.read(fd, OUTPUT_PIECE)
             except BlockingIOError:
                 return False
             if not data:
