@@ -446,7 +446,11 @@ class Results:
         if letter == b"Y":
             crew.note_ready(name)
         elif letter == b"F":
-            crew.note_failure(name, self._loads(element, at + 1))
+            try:
+                why = self._loads(element, at + 1)
+            except Exception as error:  # it does not unpickle here, which is what there is to say
+                why = error
+            crew.note_failure(name, why)
         else:
             job, i = map(int, name.split("."))
             task = self._tasks.settle(job, i)
@@ -454,8 +458,8 @@ class Results:
                 if letter == b"R":
                     self._tasks.note_times(job, i, task, words[1:])
                     return job, i, self._outcome(element, at + 1)
-                why = element[at + 2 :].decode()
-                return job, i, (False, _lost(task.name, i, why, self._tasks.retries + 1))
+                end = element[at + 2 :].decode()
+                return job, i, (False, _lost(task.name, i, end, self._tasks.retries + 1))
         return None
 
     def _outcome(self, element: bytes, at: int) -> Any:
@@ -471,11 +475,11 @@ class Results:
         return messages.loads(*messages.unpack(self._client, self._tasks.shop.ref, element[at:]))
 
 
-def _lost(task: str, i: int, why: str, deaths: int) -> WorkerLost:
+def _lost(task: str, i: int, end: str, deaths: int) -> WorkerLost:
     some = "a worker has" if deaths == 1 else f"{deaths} workers have"
     return WorkerLost(
         f"the task {task}, number {i} of its call, is lost: {some} died with it, the last one "
-        f"{why}. It may be the task that ends its process; TASK_RETRIES is {deaths - 1}"
+        f"{end}. It may be the task that ends its process; TASK_RETRIES is {deaths - 1}"
     )
 
 

@@ -371,15 +371,25 @@ def fail_with(log: Log, how: str) -> None:
     log("began")
     if how == "raises":
         raise LookupError("not here")
+    if how == "raises what does not unpickle":
+        raise_odd()
     os._exit(7)
 
 
-@pytest.mark.parametrize("how", ["raises", "exits"])
+#: What comes of it in the pool's process.
+BEGINNINGS = {
+    "raises": (LookupError, "not here"),
+    "raises what does not unpickle": (TypeError, "missing 1 required positional argument"),
+    "exits": (WorkerLost, "in a row"),
+}
+
+
+@pytest.mark.parametrize("how", BEGINNINGS)
 def test_an_initializer_that_fails_breaks_the_pool(
     how: str, log: Log, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """CPython starts one worker after the other, for ever."""
-    kind, match = (LookupError, "not here") if how == "raises" else (WorkerLost, "in a row")
+    kind, match = BEGINNINGS[how]
     with mp.Pool(1, fail_with, (log, how)) as found:
         results = [found.apply_async(square, (n,)) for n in range(3)]
         many = found.map_async(square, range(10), 1)
