@@ -41,7 +41,7 @@ class Container(Handle):
 
     def __init__(self, ref: Ref) -> None:
         super().__init__(ref)
-        self.scripts.released = self._let_go
+        self.scripts.freed = self._let_go
         self.forget()
 
     def forget(self) -> None:
@@ -99,7 +99,7 @@ class Container(Handle):
             return [made(one) for one in sight.found]
         finally:
             if sight.open:
-                current().unhold(client.run(storing.close(self.scripts, client)))
+                self._let_go(client.run(storing.close(self.scripts, client)))
 
     def _settled(self, element: bytes, again: Callable[[], bytes | None]) -> Any:
         """The value of an element that others may replace while it is read; None if gone."""
@@ -127,24 +127,23 @@ class Container(Handle):
         if names:
             current().client.plain("UNLINK", *names)
         if pins:
-            current().unhold([b"OK", *pins])
+            current().unhold(pins)
 
     # -- requests --
 
     def _change(self, name: str, *args: Any) -> list[Any]:
+        """Run a script that changes it. Who takes a value lets go of what that frees later."""
         client = current().client
         words: list[Any] = client.run(storing.change(self.scripts, name, client, *args))
+        if words[0] != b"TOOK":
+            self._let_go(words)
         return words
 
     @staticmethod
     def _let_go(words: list[Any]) -> None:
-        if len(words) > 1:
-            current().unhold(words)
-
-    def _released(self, words: list[Any], start: int = 1) -> None:
-        """An answer says what is not held any more."""
-        if len(words) > start:
-            current().unhold(words[start - 1 :])
+        """Let go of what an answer frees; that is not among its words then."""
+        if type(words[-1]) is list:
+            current().unhold(words.pop())
 
     def _say(self, client: Client, seq: bytes, name: str, phrase: bytes, words: Any) -> Any:
         return client.request(self.scripts[name].script, phrase % (seq, *words))
@@ -375,11 +374,12 @@ class Dict(Container):
                 words = self._about("set", key, element, shape="object key 0")
             elif words[0] not in (b"SET", b"ADDED"):
                 raise fault(words, self.family)
+            else:
+                self._let_go(words)
         else:
             words = self._about("set", key, element, shape="object key 0")
         if words[0] == b"ADDED":
             self.resized += 1
-        self._released(words)
 
     def update(self, *args: Any, **kwds: Any) -> None:
         """Enter what ``dict.update`` takes, all at once."""
@@ -408,13 +408,13 @@ class Dict(Container):
                 break
         if words[1]:
             self.resized += 1
-        self._released(words, 2)
 
     def _merge(self, version: bytes, pages: list[bytes], rich: bytes) -> list[Any]:
         """Enter what does not fit in a page: all at once, too."""
         words = [b"MISSING"]
         while words[0] == b"MISSING":  # we stood still for longer than it lay there
             words = current().client.numbered(self._lay, version, pages, rich)
+            self._let_go(words)
         return words
 
     def _lay(
@@ -438,7 +438,6 @@ class Dict(Container):
         if words[0] == b"MISSING":
             raise KeyError(key)
         self.resized += 1
-        self._released(words)
 
     def pop(self, key: Any, *default: Any) -> Any:
         """Delete a key; its value. Raises KeyError, unless there is a default."""
@@ -465,7 +464,7 @@ class Dict(Container):
         try:
             return values.object_of(words[2], words[3]), self._value(words[1])
         finally:
-            self._released(words, 4)
+            self._let_go(words)
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
         """The value of a key, which is entered if there is none."""
@@ -473,7 +472,6 @@ class Dict(Container):
         words = self._about("swap", key, b"", element, shape="key 0 1 object")
         if words[0] == b"SWAPPED":
             self.resized += 1
-            self._released(words)
             return default
         self._drop([element])
         return self._get(key, words[1])
@@ -484,7 +482,6 @@ class Dict(Container):
         self._known = None
         if words[1]:
             self.resized += 1
-        self._released(words, 2)
 
     # -- beyond CPython --
 
@@ -541,10 +538,8 @@ class Dict(Container):
         words = self._about("swap", key, expected or b"", element, shape="key 0 1 object")
         if words[0] != b"SWAPPED":
             self._drop([element])
-            return words
-        if expected is None:
+        elif expected is None:
             self.resized += 1
-        self._released(words)
         return words
 
 
@@ -681,8 +676,11 @@ class List(Container):
             phrase = self._phrase(client, "push", "") + _WORD
             self._phrases = client.id, phrase
         reply = client.numbered(self._say, "push", phrase, (len(element), element))
-        if reply != b"ADDED" and reply != [b"ADDED"]:
-            raise fault(reply, self.family)
+        if reply != b"ADDED":
+            words = reply if type(reply) is list else [reply]
+            if words[0] != b"ADDED":
+                raise fault(words, self.family)
+            self._let_go(words)
 
     def extend(self, some: Iterable[Any]) -> None:
         """Add elements at the end, all at once."""
@@ -710,7 +708,7 @@ class List(Container):
                 raise IndexError("list assignment index out of range")
             if words[0] != b"SET":
                 raise fault(words, self.family)
-            self._released(words)
+            self._let_go(words)
 
     def __delitem__(self, index: Any) -> None:
         if isinstance(index, slice):
@@ -718,7 +716,6 @@ class List(Container):
         words = self._change("take", "drop", storing.clamped(_index(index)))
         if words[0] == b"MISSING":
             raise IndexError("list assignment index out of range")
-        self._released(words)
 
     def _splice(self, part: slice, some: Any = None) -> None:
         part = _checked(part)
@@ -741,9 +738,7 @@ class List(Container):
         """Put elements in the place of a slice; None deletes it."""
         new = b"" if elements is None else packed(elements)
         words = self._change("splice", version, *storing.words(part), new)
-        if words[0] == b"OK":
-            self._released(words)
-        else:
+        if words[0] != b"OK":
             self._drop(elements or ())
         return words
 
@@ -761,7 +756,7 @@ class List(Container):
         try:
             return self._value(words[1])
         finally:
-            self._released(words, 2)
+            self._let_go(words)
 
     def remove(self, value: Any) -> None:
         """Take out the first element that equals a value. Raises ValueError if none does."""

@@ -36,8 +36,8 @@ class Keys:
         self.ref = ref
         self.state = keys.state(ref.ident)
         self.items = keys.items(ref.ident)
-        #: Told of an answer's pins, which are not held any more.
-        self.released: Callable[[list[Any]], object] = bool
+        #: Takes from an answer what it frees, and lets go of that.
+        self.freed: Callable[[list[Any]], object] = bool
         self._bound = {name: ref.on(own(ref, name)) for name in names}
 
     def __getitem__(self, name: str) -> Bound:
@@ -115,7 +115,7 @@ def _settled(of: Keys, call: Call) -> Steps:
         if not in_between(reply):
             return reply
         if reply[0] == b"MERGING":
-            of.released(reply)
+            of.freed(reply)
         yield from enter(of)
 
 
@@ -131,7 +131,7 @@ def enter(of: Keys) -> Steps:
         reply = yield Call(of["enter"], ())
         if reply[0] not in (b"MORE", b"ENTERED"):
             raise fault(reply, of.ref.family)
-        of.released(reply)
+        of.freed(reply)
 
 
 def laid(of: Keys, me: Me, seq: bytes) -> str:
@@ -154,7 +154,7 @@ def pages(flat: list[bytes]) -> list[list[bytes]]:
 
 
 def close(of: Keys, me: Me) -> Steps:
-    """What was read is not needed any more: the answer, with pins that were kept for it."""
+    """What was read is not needed any more: the answer, with what was kept for it."""
     call = Call(of["close"], (me.id, me.stamp()))
     while True:
         reply, interrupt = yield from insist(call)

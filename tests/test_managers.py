@@ -371,6 +371,80 @@ def test_a_batch_lets_go_of_what_was_kept_for_a_reader_who_is_silent(
     assert not [key for key in evidence.object_keys() if name in key]
 
 
+class Plain(dict[Any, Any]):
+    """A dict with our two methods more."""
+
+    def add(self, key: Any, amount: int) -> int:
+        was: int = self.get(key, 0)
+        self[key] = was + amount
+        return was
+
+    def compare_set(self, key: Any, old: Any, new: Any) -> bool:
+        return self.get(key) == old and not self.__setitem__(key, new)
+
+
+CHANGES: dict[str, Callable[[Any], Any]] = {
+    "dict setitem": lambda d: d.__setitem__("a", 1),
+    "dict setitem, only Python compares": lambda d: d.__setitem__(1.5, 1),
+    "dict setitem, new": lambda d: d.__setitem__("z", 1),
+    "dict update": lambda d: d.update(a=1, z=2),
+    "dict setdefault, there": lambda d: d.setdefault("a", 1),
+    "dict setdefault, new": lambda d: d.setdefault("z", 1),
+    "dict del": lambda d: d.__delitem__("a"),
+    "dict pop": lambda d: d.pop("a"),
+    "dict pop, missing": lambda d: d.pop("z", None),
+    "dict popitem": lambda d: d.popitem(),
+    "dict clear": lambda d: d.clear(),
+    "dict add": lambda d: d.add("a", 1),
+    "dict add, new": lambda d: d.add("z", 1),
+    "dict add, of any size": lambda d: d.add("a", 1 << 70),
+    "dict compare_set": lambda d: d.compare_set("a", 1, 2),
+    "list append": lambda x: x.append(1),
+    "list append, a tuple": lambda x: x.append((1, 2)),
+    "list extend": lambda x: x.extend([1, 2]),
+    "list +=": lambda x: x.__iadd__([1]),
+    "list *=": lambda x: x.__imul__(0),
+    "list setitem": lambda x: x.__setitem__(0, 1),
+    "list setitem, a slice": lambda x: x.__setitem__(slice(1, 2), [7, 8]),
+    "list del": lambda x: x.__delitem__(0),
+    "list insert": lambda x: x.insert(0, 1),
+    "list pop": lambda x: x.pop(),
+    "list remove": lambda x: x.remove(1),
+    "list index": lambda x: x.index(1),
+    "list count": lambda x: x.count(1),
+    "list reverse": lambda x: x.reverse(),
+    "list sort": lambda x: x.sort(),
+    "list clear": lambda x: x.clear(),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_every_change_lets_go_of_what_was_kept_for_a_reader_who_is_silent(
+    what: str, manager: SyncManager, evidence: Evidence
+) -> None:
+    kind, change = what.partition(" ")[0], CHANGES[what]
+    inner = manager.list([1])
+    name = inner._referent.ref.ident
+    plain: Any = Plain(c=3, a=1) if kind == "dict" else [3, 1]
+    shared = getattr(manager, kind)(plain)
+    place = "c" if kind == "dict" else 0
+    shared[place] = inner
+    of, client = shared._referent.scripts, session.current().client
+    start = ("", "") if kind == "dict" else ("", "", "")
+    reply = client.call(of.mine("read", client), (client.id, client.stamp(), *start, 1))
+    assert reply[0] in (b"PAGE", b"COPIED")
+    shared[place] = 3
+    client.plain("HSET", of.state, "open", f"{client.id} 000000000001 1")  # since 1970
+    del inner
+    gc.collect()
+    session.current().settle()
+    assert [key for key in evidence.object_keys() if name in key]
+    assert change(shared) == change(plain) or kind == "list"
+    session.current().settle()
+    assert not [key for key in evidence.object_keys() if name in key]
+    assert shared.copy() == plain
+
+
 def test_an_assignment_takes_one_trip_whatever_else_is_there(manager: SyncManager) -> None:
     shared = manager.dict(large=os.urandom(1_000_000))
     shared["a"] = 1  # the server knows the script from here on

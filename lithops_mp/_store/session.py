@@ -196,9 +196,9 @@ class Session:
                 raise fault(reply, ref.family)
         return [word for pin, ref in held for word in (pin, str(ref))]
 
-    def unhold(self, reply: list[bytes]) -> None:
-        """The holder does not have them any more: what stands behind an answer's first word."""
-        processes.let_go(self.client, families.free([reply]))
+    def unhold(self, freed: list[bytes]) -> None:
+        """The holder does not have them any more: pins, each followed by its object."""
+        processes.let_go(self.client, families.free([[b"", *freed]]))
 
     def bind(self, ref: Ref, fields: dict[str, Argument], owner: str) -> bool:
         """Make a queue under a name that others may have. False if they do."""

@@ -14,7 +14,7 @@
 -- ARGV[4] key       bytes
 -- ARGV[5] amount    element: an integer of less than 54 bits, or a float
 -- ARGV[6] object    what the key was, pickled; empty if the key says it
--- Reply WAS element | ADDED | VALUE element | CHANGED | STALE | GONE | VERSION fmt
+-- Reply (WAS element | ADDED | VALUE element | CHANGED) [freed] | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
 -- I19 a dict has as many keys in its order as entries, and its state says how many
 --- @include now, store, dict

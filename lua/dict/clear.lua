@@ -9,7 +9,7 @@
 -- KEYS[6] blobs     set: elements that have keys of their own
 -- ARGV[1] client    process.slot
 -- ARGV[2] seq       number of the request
--- Reply OK size [pin object ...] | STALE | GONE | VERSION fmt
+-- Reply OK size [freed] | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
 -- I19 a dict has as many keys in its order as entries, and its state says how many
 --- @include now, store, dict

@@ -7,7 +7,7 @@
 -- KEYS[4] objects   hash: key -> the object it was, if the key does not say
 -- KEYS[5] trash     list: what goes with the last reader
 -- KEYS[6] blobs     set: elements that have keys of their own
--- Reply MORE [pin object ...] | ENTERED [pin object ...] | GONE | VERSION fmt
+-- Reply MORE [freed] | ENTERED [freed] | GONE | VERSION fmt
 -- I19 a dict has as many keys in its order as entries, and its state says how many
 --- @include now, store, dict
 local state, entries, order, objects, trash, blobs = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
@@ -45,5 +45,4 @@ if page == redis.call('HLEN', batch .. ':0') then
     redis.call('HSET', state, 'r:' .. client, seq .. 'X' .. cmsgpack.pack({'OK', tonumber(added)}))
   end
 end
-table.insert(c.freed, 1, word)
-return c.freed
+return freeing(c, {word})

@@ -18,7 +18,7 @@
 -- ARGV[4] pages     of the batch
 -- ARGV[5] rich      msgpack array of those of its elements that have keys of their own or
 --                   refer to other objects; or empty
--- Reply MERGING [pin object ...] | MISSING | CHANGED | STALE | GONE | VERSION fmt
+-- Reply (MERGING | MISSING | CHANGED) [freed] | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
 -- I19 a dict has as many keys in its order as entries, and its state says how many
 -- I20 what a reader is answered was there together at one moment

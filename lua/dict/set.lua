@@ -14,7 +14,7 @@
 -- ARGV[4] object    what the key was, pickled; empty if the key says it
 -- ARGV[5] key       bytes that are the same for equal objects
 -- ARGV[6] element   the value
--- Reply SET [pin object ...] | ADDED | CHANGED | STALE | GONE | VERSION fmt
+-- Reply (SET | ADDED | CHANGED) [freed] | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
 -- I19 a dict has as many keys in its order as entries, and its state says how many
 local keys, client, seq, others = KEYS, ARGV[1], ARGV[2], ARGV[3]

@@ -15,7 +15,7 @@
 -- ARGV[5] expected  element; empty for none
 -- ARGV[6] element   the new value
 -- ARGV[7] object    what the key was, pickled; empty if the key says it
--- Reply SWAPPED [pin object ...] | VALUE element | MISSING | CHANGED | STALE | GONE | VERSION fmt
+-- Reply (SWAPPED | VALUE element | MISSING | CHANGED) [freed] | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
 -- I19 a dict has as many keys in its order as entries, and its state says how many
 --- @include now, store, dict

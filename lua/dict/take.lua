@@ -12,7 +12,7 @@
 -- ARGV[3] others    count of changes of keys that only the client can compare; or empty
 -- ARGV[4] what      pop, last (the entry that was new last), or drop
 -- ARGV[5] key       bytes; empty with last
--- Reply TOOK element key object [pin object ...] | REMOVED [pin object ...] | MISSING | CHANGED
+-- Reply (TOOK element key object | REMOVED | MISSING | CHANGED) [freed]
 -- Reply STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
 -- I19 a dict has as many keys in its order as entries, and its state says how many

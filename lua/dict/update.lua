@@ -11,7 +11,7 @@
 -- ARGV[2] seq       number of the request
 -- ARGV[3] others    count of changes of keys that only the client can compare; or empty
 -- ARGV[4] entries   msgpack array: key, element, object (empty if the key says it), ...
--- Reply OK added [pin object ...] | CHANGED | STALE | GONE | VERSION fmt
+-- Reply (OK added | CHANGED) [freed] | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
 -- I19 a dict has as many keys in its order as entries, and its state says how many
 --- @include now, store, dict

@@ -119,8 +119,13 @@ local function close(c, client)
   if not next(c.readers) then empty_trash(c) end
   redis.call('HSET', c.state, 'open', open_of(c.readers))
 end
+-- The answer, and behind it what it frees.
+local function freeing(c, reply)
+  if #c.freed > 0 then reply[#reply + 1] = c.freed end
+  return reply
+end
 local function finish(c, reply, large)
-  for _, word in ipairs(c.freed) do reply[#reply + 1] = word end
+  freeing(c, reply)
   redis.call('HSET', c.state, 'rich', c.rich, 'open', open_of(c.readers), 'r:' .. c.client,
              c.seq .. (large and 'L' or 'X') .. cmsgpack.pack(reply))
   return reply

@@ -13,7 +13,7 @@
 -- ARGV[4] start     of the slice that is searched, as in Python; empty for None
 -- ARGV[5] stop      the same
 -- ARGV[6] elements  msgpack array: all that equal the value
--- Reply AT index | NUMBER count | REMOVED | MISSING | LOOK | STALE | GONE | VERSION fmt
+-- Reply (AT index | NUMBER count | REMOVED | MISSING | LOOK) [freed] | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
 --- @include now, store, list, range, splice
 local keys, client, seq, what = KEYS, ARGV[1], ARGV[2], ARGV[3]

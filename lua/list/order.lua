@@ -9,7 +9,7 @@
 -- ARGV[2] seq       number of the request
 -- ARGV[3] version   of the list that the caller has seen; empty if any will do
 -- ARGV[4] places    msgpack array: for each new place the old one; empty to turn it round
--- Reply OK | CHANGED | STALE | GONE | VERSION fmt
+-- Reply (OK | CHANGED) [freed] | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
 --- @include now, store, list
 local keys, client, seq, version, places = KEYS, ARGV[1], ARGV[2], ARGV[3], ARGV[4]

@@ -9,7 +9,7 @@
 -- ARGV[2] seq       number of the request; 12 digits
 -- ARGV[3] more      msgpack array of further elements; or empty
 -- ARGV[4] element   the first one
--- Reply ADDED | STALE | GONE | VERSION fmt
+-- Reply ADDED [freed] | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
 local keys, client, seq, more, element = KEYS, ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 

@@ -9,7 +9,7 @@
 -- ARGV[2] seq       number of the request; 12 digits
 -- ARGV[3] index     from the end if it is negative
 -- ARGV[4] element   the new one
--- Reply SET [pin object ...] | MISSING | STALE | GONE | VERSION fmt
+-- Reply (SET | MISSING) [freed] | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
 local keys, client, seq, index, element = KEYS, ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 

@@ -12,7 +12,7 @@
 -- ARGV[5] stop      the same
 -- ARGV[6] step      the same
 -- ARGV[7] elements  msgpack array; empty to delete the slice
--- Reply OK [pin object ...] | SIZE count | CHANGED | STALE | GONE | VERSION fmt
+-- Reply (OK | SIZE count | CHANGED) [freed] | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
 --- @include now, store, list, range, splice
 local keys, client, seq, version = KEYS, ARGV[1], ARGV[2], ARGV[3]

@@ -9,8 +9,7 @@
 -- ARGV[2] seq       number of the request
 -- ARGV[3] what      pop or drop
 -- ARGV[4] index     from the end if it is negative
--- Reply TOOK element [pin object ...] | REMOVED [pin object ...] | MISSING size
--- Reply STALE | GONE | VERSION fmt
+-- Reply (TOOK element | REMOVED | MISSING size) [freed] | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
 --- @include now, store, list, splice
 local keys, client, seq, what, index = KEYS, ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])

@@ -8,7 +8,7 @@
 -- ARGV[1] client    process.slot
 -- ARGV[2] seq       number of the request
 -- ARGV[3] count     how often; none if it is below 1
--- Reply OK | LOOK | STALE | GONE | VERSION fmt
+-- Reply (OK | LOOK) [freed] | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
 --- @include now, store, list
 local keys, client, seq, count = KEYS, ARGV[1], ARGV[2], tonumber(ARGV[3])

@@ -6,7 +6,7 @@
 -- KEYS[3] blobs     set: elements that have keys of their own
 -- ARGV[1] client    process.slot
 -- ARGV[2] seq       number of the request
--- Reply OK [pin object ...] | STALE | GONE | VERSION fmt
+-- Reply OK [freed] | STALE | GONE | VERSION fmt
 -- I3 repeating a request changes nothing
 --- @include now, store
 local state, trash, blobs, client, seq = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]

@@ -99,11 +99,15 @@ def run(name: str, **args: Any) -> Run:
 
 
 def text(reply: Any) -> str:
-    """A reply as words, numbers included, with spaces between."""
+    """A reply as words, numbers included, with spaces between; arrays in brackets."""
     words = reply if isinstance(reply, list) else [reply]
-    return " ".join(
-        word.decode("latin-1") if isinstance(word, bytes) else str(word) for word in words
-    )
+    return " ".join(map(_word, words))
+
+
+def _word(word: Any) -> str:
+    if isinstance(word, list):
+        return f"[{text(word)}]"
+    return word.decode("latin-1") if isinstance(word, bytes) else str(word)
 
 
 def made(ident: str, family: str, *more: Any, **fields: Any) -> bytes:

@@ -138,7 +138,7 @@ CASES = [
     Case("ADDED", enter("A.0", 1, "t", "s1", key_="t", object="pickled"), ABC),
     Case("SET", enter("A.0", 1, "a", b"0pickle"), ABC),
     Case("SET", enter("A.0", 1, "a", LARGE), [*ABC, store(BLOB)]),
-    Case("SET in:D:1 event E", enter("A.0", 3, "b", "sn"), RICH),
+    Case("SET [in:D:1 event E]", enter("A.0", 3, "b", "sn"), RICH),
     Case("ADDED", enter("A.0", 1, "", "s1", key_="oX", object="pickled", others="0"), ABC),
     Case("SET", enter("A.0", 10, "", "s1", key_="oX", object="pickled", others="1"), OTHER),
     Case("CHANGED", enter("B.0", 1, "", "s1", key_="oY", object="pickled", others="0"), OTHER),
@@ -149,12 +149,12 @@ CASES = [
     Case("MISSING 3", get("sx", want=0), ABC),
     Case("CHANGED", get("oX", others=b"5"), OTHER),
     Case("OK 1", update("A.0", 1, "sa", "sn", "", "sd", "s4", ""), ABC),
-    Case("OK 0 in:D:1 event E", update("A.0", 3, "sb", "sn", "", "sa", "sn", ""), RICH),
+    Case("OK 0 [in:D:1 event E]", update("A.0", 3, "sb", "sn", "", "sa", "sn", ""), RICH),
     Case("CHANGED", update("B.0", 1, "oY", "s1", "pickled", others="0"), OTHER),
     Case("STALE", update("A.0", 4, "sa", "sn", ""), LATE),
     Case("MERGING", merge("A.0", 1), BATCH, "VERSION dict/1 merging"),
     Case("MERGING", merge("A.0", 1), [*NONE, *lay("A.0", 1, (), ())], "VERSION dict/1 merging"),
-    Case("MERGING in:D:1 event E", merge("A.0", 4), [*FORGOTTEN, *lay("A.0", 4, (), ())],
+    Case("MERGING [in:D:1 event E]", merge("A.0", 4), [*FORGOTTEN, *lay("A.0", 4, (), ())],
          "VERSION dict/1 merging"),
     Case("MISSING", merge("A.0", 1), ABC),
     Case("MISSING", merge("A.0", 1, pages=3), BATCH),
@@ -167,22 +167,22 @@ CASES = [
     Case("ENTERED", ENTER, [*MERGING, ENTER], None),
     Case("ENTERED", ENTER, ABC),
     Case("OK 2", merge("A.0", 1), [*MERGING, ENTER, ENTER]),
-    Case("MORE in:D:1 event E", ENTER,
+    Case("MORE [in:D:1 event E]", ENTER,
          [*RICH, *lay("C.0", 1, ("sb", "sn", ""), ("sa", "sn", "")), merge("C.0", 1)], None),
     Case("TOOK s1 sa ", take("A.0", 1), ABC),
     Case("TOOK s3 sc ", take("A.0", 1, "last", ""), ABC),
     Case("TOOK sx oX pickled", take("A.0", 10, key="oX", others="1"), OTHER),
     Case("TOOK 15:1:abc sa ", take("A.0", 3), RICH),
-    Case(f"TOOK {REFERS.decode('latin-1')} sb  in:D:1 event E", take("A.0", 3, key="sb"), RICH),
+    Case(f"TOOK {REFERS.decode('latin-1')} sb  [in:D:1 event E]", take("A.0", 3, key="sb"), RICH),
     Case("REMOVED", take("A.0", 1, "drop"), ABC),
-    Case("REMOVED in:D:1 event E", take("A.0", 3, "drop", "sb"), RICH),
+    Case("REMOVED [in:D:1 event E]", take("A.0", 3, "drop", "sb"), RICH),
     Case("MISSING", take("A.0", 1, key="sx"), ABC),
     Case("MISSING", take("A.0", 1, "last", ""), NONE),
     Case("CHANGED", take("B.0", 1, key="oX", others="5"), OTHER),
     Case("STALE", take("A.0", 4), LATE),
     Case("SWAPPED", swap("A.0", 1, "s1"), ABC),
     Case("SWAPPED", swap("A.0", 1, "", key="sx"), ABC),
-    Case("SWAPPED in:D:1 event E", swap("A.0", 3, REFERS, key="sb"), RICH),
+    Case("SWAPPED [in:D:1 event E]", swap("A.0", 3, REFERS, key="sb"), RICH),
     Case("VALUE s1", swap("A.0", 1, "s2"), ABC),
     Case("VALUE s1", swap("A.0", 1, ""), ABC),
     Case("MISSING", swap("A.0", 1, "s1", key="sx"), ABC),
@@ -195,7 +195,7 @@ CASES = [
     Case("CHANGED", on("add", "B.0", 1, others="5", key="oX", amount="i1", object="p"), OTHER),
     Case("STALE", add("A.0", 4, "i5"), LATE),
     Case("OK 3", on("clear", "A.0", 1), ABC),
-    Case("OK 3 in:D:1 event E", on("clear", "A.0", 3), RICH),
+    Case("OK 3 [in:D:1 event E]", on("clear", "A.0", 3), RICH),
     Case("OK 0", on("clear", "A.0", 1), NONE),
     Case("STALE", on("clear", "A.0", 4), LATE),
     Case("OTHERS 1 oX pickled", OTHERS, OTHER),
@@ -372,7 +372,7 @@ def test_what_was_overwritten_stays_as_long_as_somebody_reads(machine):
     assert BLOB in state.content
     assert state.hash(STATE)["p:in:D:1"] == "event E"
     reply, state = play(machine, close(), state=state)
-    assert reply == "OK in:D:1 event E"
+    assert reply == "OK [in:D:1 event E]"
     assert BLOB not in state.content
     assert TRASH not in state.content
     assert MAILBOX not in state.content

@@ -93,6 +93,10 @@ MIXED = [*ABC, push("A.0", 1, b"0pickle")]
 RICH = [*ABC, command("SET", BLOB, "large", "PX", 60_000), push("A.0", 1, LARGE),
         push("A.0", 2, REFERS)]  # fmt: skip
 READING = [*ABC, read(count=2)]
+FORGOTTEN = [
+    *(*RICH, read(), put("A.0", 3, -1, "sx")),  # what it referred to is kept for R
+    command("HSET", STATE, "open", "R.0 000000000001 1"),  # of whom nothing was heard since 1970
+]
 LATE = [*ABC, push("A.0", 5, "sd")]
 
 CASES = [
@@ -101,11 +105,12 @@ CASES = [
     Case("ADDED", push("A.0", 2, b"0pickle"), MIXED),
     Case("ADDED", push("A.0", 1, "sd", "se"), ABC),
     Case("ADDED", push("A.0", 1, REFERS), ABC),
+    Case("ADDED [in:N:1 event E]", push("A.0", 4, "sx"), FORGOTTEN),
     Case("STALE", push("A.0", 4, "sx"), LATE),
     Case("SET", put("A.0", 1, 1, "sx"), ABC),
     Case("SET", put("A.0", 1, -3, "sx"), ABC),
     Case("SET", put("A.0", 1, 0, b"0pickle"), ABC),
-    Case("SET in:N:1 event E", put("A.0", 3, -1, "sx"), RICH),
+    Case("SET [in:N:1 event E]", put("A.0", 3, -1, "sx"), RICH),
     Case("MISSING", put("A.0", 1, 3, "sx"), ABC),
     Case("MISSING", put("A.0", 1, -4, "sx"), ABC),
     Case("STALE", put("A.0", 4, 0, "sx"), LATE),
@@ -116,14 +121,14 @@ CASES = [
     Case("TOOK sa", take("A.0", 1, 0), ABC),
     Case("TOOK sc", take("A.0", 1, -1), ABC),
     Case("TOOK 15:1:abc", take("A.0", 3, 3), RICH),
-    Case(f"TOOK {REFERS.decode('latin-1')} in:N:1 event E", take("A.0", 3, -1), RICH),
+    Case(f"TOOK {REFERS.decode('latin-1')} [in:N:1 event E]", take("A.0", 3, -1), RICH),
     Case("REMOVED", take("A.0", 1, 1, "drop"), ABC),
-    Case("REMOVED in:N:1 event E", take("A.0", 3, 4, "drop"), RICH),
+    Case("REMOVED [in:N:1 event E]", take("A.0", 3, 4, "drop"), RICH),
     Case("MISSING 3", take("A.0", 1, 3), ABC),
     Case("MISSING 0", take("A.0", 1, -1), NONE),
     Case("STALE", take("A.0", 4, 0), LATE),
     Case("OK", splice("A.0", 1, "1:2:", "sx", "sy"), ABC),
-    Case("OK in:N:1 event E", splice("A.0", 3, "3::"), RICH),
+    Case("OK [in:N:1 event E]", splice("A.0", 3, "3::"), RICH),
     Case("OK", splice("A.0", 1, "::2", "sx", "sy"), ABC),
     Case("OK", splice("A.0", 1, "::", version=3), ABC),
     Case("SIZE 2", splice("A.0", 1, "::2", "sx"), ABC),
@@ -276,7 +281,7 @@ def test_what_was_overwritten_stays_as_long_as_somebody_reads(machine):
     _, state = play(machine, *RICH, read(), splice("A.0", 3, "3::"))
     assert BLOB in state.content
     reply, state = play(machine, close(), state=state)
-    assert reply == "OK in:N:1 event E"
+    assert reply == "OK [in:N:1 event E]"
     assert BLOB not in state.content
     assert TRASH not in state.content
 
