@@ -7,7 +7,10 @@ something for it to do; then ``workplace`` is what it runs.
 from __future__ import annotations
 
 import collections
+import contextlib
+import signal
 import threading
+from collections.abc import Callable
 from multiprocessing import connection as _connection
 from multiprocessing import process as _process
 from typing import TYPE_CHECKING, Any
@@ -69,7 +72,7 @@ class PoolWorker(Process):
         self._crew = crew
         self._method = method
         self._starting = threading.RLock()
-        self._dismissed = False
+        self._dismissed = 0  # by this signal
 
     def __getstate__(self) -> dict[str, Any]:
         ours = {"_crew", "_starting", "_dismissed"}
@@ -82,12 +85,12 @@ class PoolWorker(Process):
         self._crew.add(self)
 
     def begin(self) -> bool:
-        """Start, if that has not happened. False if it is not to any more."""
+        """Start, if that has not happened. False if it never will."""
         with self._starting:
-            if self._popen is None and not self._dismissed:  # type: ignore[attr-defined]
+            if not (self._begun or self._dismissed):
                 self._args = self._crew.terms()
                 super().start()
-            return not self._dismissed
+            return self._begun
 
     @property
     def _begun(self) -> bool:
@@ -118,12 +121,25 @@ class PoolWorker(Process):
             super().join(timeout)
             self._crew.note_end(self)
 
+    @property
+    def exitcode(self) -> int | None:
+        """As of any process; of one that never started, that of one which was ended."""
+        return super().exitcode if self._begun else -self._dismissed or None
+
     def terminate(self) -> None:
         """End it, or never start it."""
+        self._dismiss(signal.SIGTERM, super().terminate)
+
+    def kill(self) -> None:
+        """End it, or never start it."""
+        self._dismiss(signal.SIGKILL, super().kill)
+
+    def _dismiss(self, number: int, end: Callable[[], None]) -> None:
         with self._starting:
-            self._dismissed = True
+            self._dismissed = self._dismissed or number
             if self._begun:
-                super().terminate()
+                return end()
+        self._crew.forget(self)
 
 
 def worker_class(kind: type[Process]) -> type[PoolWorker]:
@@ -181,16 +197,40 @@ class Crew:
     def begin(self, worker: PoolWorker) -> None:
         """Start this one."""
         with self._lock:
-            if worker in self._idle:
+            idle = worker in self._idle
+            if idle:
                 self._idle.remove(worker)
                 self.count += 1
-        self._start(worker)
+        if idle:
+            try:
+                self._start(worker)
+            except BaseException:
+                self._idle.append(worker)
+                raise
+        else:
+            worker.begin()  # waits for whoever is about to
+
+    def forget(self, worker: PoolWorker) -> None:
+        """This one is never to start: the pool may have another one instead."""
+        with self._lock, contextlib.suppress(ValueError):
+            self._idle.remove(worker)
+        self._notify()
 
     def _start(self, worker: PoolWorker) -> None:
-        if worker.begin():
-            self._running.add(worker)
+        begun = False
+        try:
+            begun = worker.begin()
+        finally:
+            with self._lock:
+                if begun:
+                    self._running.add(worker)
+                else:
+                    self.count -= 1
+        self._notify()  # its end is waited for, too
+
+    def _notify(self) -> None:
         if self.notifier:
-            self.notifier.put(None)  # its end is waited for, too
+            self.notifier.put(None)
 
     def _next(self) -> PoolWorker | None:
         with self._lock:

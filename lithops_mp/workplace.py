@@ -131,17 +131,13 @@ class Workplace:
                 initializer, initargs = self._load(self._terms.initializer)
                 initializer(*initargs)
         except Exception as error:
-            self._tell(b"F", _with_traceback(error))
+            self._tell(b"F", _sendable(error))
             raise
         self._tell(b"Y", None)
 
     def _tell(self, letter: bytes, what: object) -> None:
-        try:
-            message = messages.dumps(what)
-        except Exception as error:
-            message = messages.dumps(_mp.MaybeEncodingError(error, what))
         uid = self._session.uid.encode()
-        element = b"%b%b:%b" % (letter, uid, self._element(message))
+        element = b"%b%b:%b" % (letter, uid, self._element(messages.dumps(what)))
         self._client.run(pooling.tell(self._shop.keys, self._client, element))
 
     def _element(self, message: messages.Message) -> bytes:
@@ -165,7 +161,7 @@ class Workplace:
                     return order.job, order.i, way, ((function, args),), {}
                 return order.job, order.i, function, args, kwds
             except Exception as error:
-                self.put((order.job, order.i, (False, _with_traceback(error))))
+                self.put((order.job, order.i, (False, _sendable(error))))
         return None
 
     def put(self, result: tuple[int, int, tuple[bool, Any]]) -> None:
@@ -301,7 +297,14 @@ class Workplace:
         return self._functions[name]
 
 
-def _with_traceback(error: Exception) -> Any:
+def _sendable(error: Exception) -> Any:
+    """The error with its traceback; if it cannot be pickled, one that says so."""
+    try:
+        messages.dumps(error)
+    except Exception as trouble:
+        return _mp.ExceptionWithTraceback(
+            _mp.MaybeEncodingError(trouble, error), error.__traceback__
+        )
     return _mp.ExceptionWithTraceback(error, error.__traceback__)
 
 

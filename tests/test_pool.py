@@ -211,6 +211,25 @@ class Unloadable:
         return fail, ("received",)
 
 
+class Attached(Exception):
+    """An exception that does not pickle."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.lock = threading.Lock()
+
+
+def fail_attached() -> None:
+    raise Attached("not even this")
+
+
+class Detaining:
+    """As above; what it says of that cannot be sent."""
+
+    def __reduce__(self) -> Any:
+        return fail_attached, ()
+
+
 class Odd(Exception):
     """An exception that pickles, and does not unpickle."""
 
@@ -230,6 +249,11 @@ def test_what_does_not_travel_is_an_error_of_its_task_alone(pool: Pool) -> None:
         pool.apply(echo, (Unloadable(),))
     with pytest.raises(LookupError, match="received"):
         pool.apply(Unloadable)
+    with pytest.raises(
+        MaybeEncodingError, match=r"not even this.*cannot pickle '_thread.lock'"
+    ) as caught:
+        pool.apply(echo, (Detaining(),))
+    assert "in fail_attached" in str(caught.value.__cause__)
     with pytest.raises(TypeError, match="missing 1 required positional argument"):
         pool.apply(raise_odd)
     with pytest.raises(TypeError, match="cannot pickle"):
@@ -373,6 +397,8 @@ def fail_with(log: Log, how: str) -> None:
         raise LookupError("not here")
     if how == "raises what does not unpickle":
         raise_odd()
+    if how == "raises what does not pickle":
+        fail_attached()
     os._exit(7)
 
 
@@ -380,6 +406,7 @@ def fail_with(log: Log, how: str) -> None:
 BEGINNINGS = {
     "raises": (LookupError, "not here"),
     "raises what does not unpickle": (TypeError, "missing 1 required positional argument"),
+    "raises what does not pickle": (MaybeEncodingError, "not even this"),
     "exits": (WorkerLost, "in a row"),
 }
 
@@ -405,6 +432,18 @@ def test_an_initializer_that_fails_breaks_the_pool(
             found.apply(square, (1,))
     found.join()
     assert log.lines() == [["began"]] * crew.FAILURES
+
+
+@pytest.mark.parametrize("end", ["terminate", "kill"])
+def test_a_worker_that_is_ended_before_it_started_is_replaced(end: str) -> None:
+    with ended(mp.Pool(1)) as found:
+        (worker,) = found._pool
+        getattr(worker, end)()
+        assert not worker.is_alive()
+        assert worker.exitcode == -getattr(signal, {"terminate": "SIGTERM", "kill": "SIGKILL"}[end])
+        assert found.apply_async(square, (3,)).get(PATIENCE) == 9
+        eventually(lambda: found._pool != [worker], "another one")
+        assert len(found._pool) == 1
 
 
 def test_one_worker_that_fails_to_begin_is_made_up_for(log: Log) -> None:
