@@ -490,10 +490,10 @@ class SyncManager(BaseManager, _cpython.SyncManager):  # type: ignore[misc]
         started = self._state.value == State.STARTED
         assert started, "server not yet started"
 
-    def _direct(self, typeid: str, make: Callable[..., Any], *args: Any, **kwds: Any) -> Any:
+    def _direct(self, typeid: str, make: Callable[..., Any], *args: Any) -> Any:
         self._expect_started()
         with self._made.more():
-            referent = make(*args, **kwds)
+            referent = make(*args)
         return _proxy(typeid, referent, self)
 
     def _number_of_objects(self) -> int:
@@ -549,7 +549,7 @@ class SyncManager(BaseManager, _cpython.SyncManager):  # type: ignore[misc]
 
     def Namespace(self, /, **kwds: Any) -> Any:
         """An object with attributes."""
-        return self._direct("Namespace", referents.Names, **kwds)
+        return self._direct("Namespace", referents.Names, kwds)
 
     def Value(self, typecode: Any, value: Any, lock: bool = True) -> Any:
         """Any value; the type code is only shown."""

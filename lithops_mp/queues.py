@@ -30,6 +30,7 @@ from typing import Any
 from . import messages
 from .arguments import count, seconds
 from .channel import Channel
+from .errors import FINAL
 from .synchronize import SEM_VALUE_MAX
 
 __all__ = ["Empty", "Full", "JoinableQueue", "Queue", "SimpleQueue"]
@@ -74,6 +75,8 @@ class Queue(_mp.Queue):  # type: ignore[type-arg]
         self._sent = True
         try:
             message = messages.dumps(obj)
+        except FINAL:
+            raise  # pickling one of our objects asks the server, and nothing is wrong with it
         except Exception as error:
             self._on_queue_feeder_error(error, obj)  # type: ignore[attr-defined]
             return

@@ -96,8 +96,8 @@ def _not_negative(block: bool, timeout: float | None) -> float | None:
 class Names:
     """The attributes of a Namespace."""
 
-    def __init__(self, **kwds: Any) -> None:
-        self.names = Dict.create(kwds)
+    def __init__(self, names: dict[str, Any]) -> None:
+        self.names = Dict.create(names)
 
     def get(self, name: str) -> Any:
         try:

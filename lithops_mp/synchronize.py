@@ -513,7 +513,7 @@ class Condition(_mp.Condition):
 
     def __init__(self, lock: Lock | RLock | None = None, *, ctx: Any = None) -> None:
         lock = lock or RLock()
-        if getattr(lock, "_semlock", None) is None or lock._semlock.kind == SEMAPHORE:
+        if not isinstance(lock, Lock | RLock):
             raise TypeError(f"a Condition needs a Lock or RLock of lithops_mp, not {lock!r}")
         semlock = lock._semlock
         ident = f"{semlock.ref.ident}/{current().new_id()}"

@@ -95,6 +95,12 @@ def test_the_lock_classes_have_a_base_of_cpythons_name(kind: str) -> None:
     assert isinstance(made, getattr(mp.synchronize, kind))
 
 
+@pytest.mark.parametrize("lock", [multiprocessing.Lock(), mp.Semaphore, "a lock", 1])
+def test_what_is_no_lock_of_ours_makes_no_condition(lock: Any) -> None:
+    with pytest.raises(TypeError, match="needs a Lock or RLock of lithops_mp"):
+        mp.Condition(lock() if callable(lock) else lock)
+
+
 class Point(ctypes.Structure):
     _fields_ = [("x", ctypes.c_int), ("y", ctypes.c_int)]
     DIMENSIONS = 2

@@ -678,6 +678,7 @@ def nest(log: Log, outer: Any) -> None:
 
 
 def test_a_namespace(manager: SyncManager) -> None:
+    assert manager.Namespace(make=1, typeid=2, self=3).self == 3
     names = manager.Namespace(a=1)
     names.b = [1]
     names._own = 5

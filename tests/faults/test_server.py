@@ -322,6 +322,18 @@ def silent(server: Server) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_hasty")
+def test_a_handle_that_cannot_be_put_is_not_taken_for_one_that_does_not_pickle(
+    evidence: Evidence,
+) -> None:
+    """Of that the queue would only print a report."""
+    queue, lock = mp.Queue(), mp.Lock()
+    with silent(evidence.server):
+        queue.put(lock)
+    queue.put("next")
+    assert queue.get() == "next"
+
+
+@pytest.mark.usefixtures("_hasty")
 @pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore"])
 def test_what_could_not_be_released_is_though_nobody_speaks(evidence: Evidence, kind: str) -> None:
     """Neither has the program to release it again, nor its thread to ask for anything."""
